@@ -1,0 +1,216 @@
+import type { NextFunction, Request, Response } from 'express'
+import type { SessionData, Store } from 'express-session'
+
+/** Anything with these four methods: `console`, pino, winston. Each is called with one string. */
+export interface Logger {
+  debug(message: string): void
+  info(message: string): void
+  warn(message: string): void
+  error(message: string): void
+}
+
+/** Turns a session into text and back. `JSON` is one. */
+export interface Serializer {
+  stringify(session: SessionData): string
+  parse(text: string): SessionData
+}
+
+/** TLS material in PEM. Without `ca` the system's trust store decides. */
+export interface TlsOptions {
+  /** Certificate authorities to trust instead of the system's. */
+  ca?: string
+  /** Client certificate chain; needs `key`. */
+  cert?: string
+  /** Private key of `cert`. */
+  key?: string
+}
+
+/** Each option falls back to its environment variable, then to its default. */
+export interface RedisStoreOptions {
+  /** `redis://`, `rediss://` (TLS) or `redis+unix://`. `REDIS_URL`. */
+  url?: string
+  /** Default `localhost`. `REDIS_HOST`. */
+  host?: string
+  /** 1 to 65535, default 6379. `REDIS_PORT`. */
+  port?: number
+  /** Path of a unix socket, instead of `host` and `port`. */
+  socketPath?: string
+  /** ACL user. `REDIS_USERNAME`. */
+  username?: string
+  /** `REDIS_PASSWORD`. */
+  password?: string
+  /** Database number, default 0. `REDIS_DB`. */
+  db?: number
+  /** `REDIS_TLS` (`true` or `false`). */
+  tls?: boolean | TlsOptions
+  /** What every key starts with, default `meetabl:sess:`. */
+  prefix?: string
+  /**
+   * Lifetime in seconds of a session whose cookie has no expiry, default 86400 (`SESSION_TIMEOUT`, in milliseconds). A
+   * function wins over the cookie's expiry, as in connect-redis. A lifetime of 0 or less destroys the session.
+   */
+  ttl?: number | ((session: SessionData) => number)
+  /** Keep sessions without an expiry, default false. */
+  disableTTL?: boolean
+  /** Leave the expiry alone on `touch`, default false. */
+  disableTouch?: boolean
+  /** Keys asked for at a time by `all`, `ids`, `length` and `clear`: 1 to 100000, default 100. */
+  scanCount?: number
+  /** Default `JSON`. */
+  serializer?: Serializer
+  /** How long Redis may take for a command before memory answers instead, in milliseconds: 10 to 60000, default 500. */
+  commandTimeoutMs?: number
+  /** How long connecting may take, in milliseconds: 10 to 60000, default 1000. */
+  connectTimeoutMs?: number
+  /** The table in this process that serves while Redis is away. */
+  cache?: {
+    /** Its size in bytes, at least 65536, default 64 MiB. */
+    maxBytes?: number
+  }
+  /** Default `console` (without `debug`); `false` for silence. */
+  logger?: Logger | false
+  /** Refused: this store makes its own connection. The error shows the change to make. */
+  client?: never
+}
+
+/**
+ * - `connecting`: the first attempt is under way, operations wait for it
+ * - `ready`: Redis serves
+ * - `degraded`: Redis is away, memory serves
+ * - `closed`: `close()` was called
+ */
+export type StoreState = 'connecting' | 'ready' | 'degraded' | 'closed'
+
+/** Counters since the store was made, and gauges of this moment. */
+export interface StoreStats {
+  state: StoreState
+  gets: number
+  sets: number
+  touches: number
+  destroys: number
+  /** Reads that found something that is not a session. */
+  corrupt: number
+  /** Operations answered from memory. */
+  servedFromMemory: number
+  /** Operations that waited for Redis longer than `commandTimeoutMs`. */
+  timeouts: number
+  /** Connections made to Redis. */
+  connections: number
+  /** Sessions written to Redis after it was away. */
+  replayed: number
+  /** Operations under way. */
+  inFlight: number
+  /** Sessions in this process's table. */
+  entries: number
+  /** Bytes that this process's table holds. */
+  bytes: number
+}
+
+/** What every failure carries. `code` is stable, `message` is for people. Neither holds a secret or a session id. */
+export interface StoreError extends Error {
+  code:
+    | 'ERR_INVALID_OPTION'
+    | 'ERR_INVALID_ARGUMENT'
+    | 'ERR_INVALID_SESSION_ID'
+    | 'ERR_INVALID_SESSION'
+    | 'ERR_INVALID_TTL'
+    | 'ERR_NO_SESSION'
+    | 'ERR_REDIS'
+    | 'ERR_STORE_CLOSED'
+    | 'ERR_STORE_FULL'
+    | 'ERR_STORE_UNAVAILABLE'
+    | 'ERR_INTERNAL'
+}
+
+type Callback<T = void> = (error: any, value?: T) => void
+
+/** Await it for an array, or iterate over it (`for await`) to hold only one batch at a time. Nothing is read before. */
+export interface Listing<T> extends Promise<T[]>, AsyncIterable<T> {}
+
+/** A session as `all()` lists it. */
+export type ListedSession = SessionData & { id: string }
+
+export interface StoreEvents {
+  /** A connection to Redis was made. */
+  connect: []
+  /** Redis serves. */
+  ready: []
+  /** A try to reach Redis failed; the next one comes after `delayMs`. */
+  reconnecting: [{ attempt: number; delayMs: number }]
+  /** Redis is away, memory serves. Once per outage. */
+  fallback: []
+  /** Redis is back and has what changed meanwhile. */
+  recovered: [{ replayed: number }]
+  /** Why a try to reach Redis failed, or why the connection was lost. Emitted only when someone listens. */
+  error: [StoreError]
+  close: []
+}
+
+/** Keeps express-session's sessions in Redis. Every method takes a callback or returns a promise. */
+export class RedisStore extends Store {
+  constructor(options?: RedisStoreOptions)
+
+  /** A new object each time, or `null` when there is no such session. `cookie.expires` is the live expiry. */
+  get(sid: string, callback: (error: any, session?: SessionData | null) => void): void
+  get(sid: string): Promise<SessionData | null>
+  set(sid: string, session: SessionData, callback: (error?: any) => void): void
+  set(sid: string, session: SessionData): Promise<void>
+  /** Renews the expiry; nothing else is written. */
+  touch(sid: string, session: SessionData, callback: (error?: any) => void): void
+  touch(sid: string, session: SessionData): Promise<void>
+  destroy(sid: string, callback: (error?: any) => void): void
+  destroy(sid: string): Promise<void>
+  /** Removes every session under the prefix, and nothing else. */
+  clear(callback: (error?: any) => void): void
+  clear(): Promise<void>
+  length(callback: (error: any, length?: number) => void): void
+  length(): Promise<number>
+  ids(callback: (error: any, ids?: string[]) => void): void
+  ids(): Listing<string>
+  /** Sessions as they are stored: without the renewed expiry. */
+  all(callback: (error: any, sessions?: ListedSession[]) => void): void
+  all(): Listing<ListedSession>
+
+  /** Resolves as soon as the store serves, from Redis or from memory, with its state. Never rejects on an outage. */
+  ready(): Promise<StoreState>
+  /** Finishes what is under way and lets go of Redis. Later calls fail with `ERR_STORE_CLOSED`. */
+  close(): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+
+  readonly state: StoreState
+  stats(): StoreStats
+
+  readonly prefix: string
+  readonly ttl: number | ((session: SessionData) => number)
+  readonly scanCount: number
+  readonly disableTTL: boolean
+  readonly disableTouch: boolean
+  readonly serializer: Serializer
+
+  on<E extends keyof StoreEvents>(event: E, listener: (...args: StoreEvents[E]) => void): this
+  on(event: string | symbol, listener: (...args: any[]) => void): this
+  once<E extends keyof StoreEvents>(event: E, listener: (...args: StoreEvents[E]) => void): this
+  once(event: string | symbol, listener: (...args: any[]) => void): this
+}
+
+/**
+ * Middleware that adds `req.regenerateSession` and `req.destroySession`. It goes after express-session and works with
+ * any store.
+ */
+export function sessionHelpers(): (req: Request, res: Response, next: NextFunction) => void
+
+declare global {
+  namespace Express {
+    interface Request {
+      /**
+       * Destroys the session and starts an empty one with a new id: call it at login and at every change of rights
+       * (OWASP ASVS 5.0, 7.2.4). When the destroy fails, so does this, and nothing changes.
+       */
+      regenerateSession(): Promise<void>
+      regenerateSession(callback: (error?: any) => void): void
+      /** Destroys the session and clears its cookie. When the destroy fails, so does this, and nothing changes. */
+      destroySession(): Promise<void>
+      destroySession(callback: (error?: any) => void): void
+    }
+  }
+}

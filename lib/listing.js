@@ -1,0 +1,53 @@
+'use strict'
+
+// Lists that are read batch by batch, as one array or one item after the other.
+
+/** `readPages()` gives batches. With a callback, hands it an array of all. Else returns a Listing. */
+function listing(callback, readPages) {
+  const list = new Listing(readPages)
+  if (callback === undefined || callback === null) return list
+  list.then(
+    (items) => queueMicrotask(() => callback(null, items)),
+    (error) => queueMicrotask(() => callback(error)),
+  )
+}
+
+/** A promise of an array that reads nothing before it is awaited, and can be iterated over instead. */
+class Listing {
+  #readPages
+  #promise = null
+
+  constructor(readPages) {
+    this.#readPages = readPages
+  }
+
+  async *[Symbol.asyncIterator]() {
+    for await (const page of this.#readPages()) yield* page
+  }
+
+  // biome-ignore lint/suspicious/noThenProperty: being awaited is what it is for
+  then(onFulfilled, onRejected) {
+    this.#promise ??= this.#collect()
+    return this.#promise.then(onFulfilled, onRejected)
+  }
+
+  catch(onRejected) {
+    return this.then(undefined, onRejected)
+  }
+
+  finally(onFinally) {
+    return this.then().finally(onFinally)
+  }
+
+  get [Symbol.toStringTag]() {
+    return 'Promise'
+  }
+
+  async #collect() {
+    const items = []
+    for await (const page of this.#readPages()) items.push(...page)
+    return items
+  }
+}
+
+module.exports = { listing }

@@ -1,0 +1,261 @@
+'use strict'
+
+// The express-session store.
+
+const { Store } = require('express-session')
+
+const { NativeStore } = require('../binding')
+const { Operations } = require('./callback')
+const { collectSettings, isPlainObject } = require('./env')
+const { createError, fromNative } = require('./errors')
+const { listing } = require('./listing')
+const { createLog } = require('./logger')
+
+const done = () => {}
+const same = (value) => value
+
+class RedisStore extends Store {
+  #native
+  #operations = new Operations()
+
+  constructor(options = {}) {
+    super()
+    const { ttl, serializer = JSON, logger, ...rest } = checkOptions(options)
+    const log = createLog(logger)
+    const settings = typeof ttl === 'function' ? rest : { ...rest, ttl }
+    this.#native = createNative(collectSettings(settings, process.env), this, this.#operations, log)
+    this.#operations.attach(this.#native)
+
+    const config = this.#native.config
+    this.prefix = config.prefix
+    this.ttl = typeof ttl === 'function' ? ttl : config.ttl
+    this.scanCount = config.scanCount
+    this.disableTTL = config.disableTTL
+    this.disableTouch = config.disableTouch
+    this.serializer = serializer
+  }
+
+  get(sid, callback) {
+    return this.#run(
+      callback,
+      (native, number) => native.get(number, checkId(sid)),
+      (text, lifetime) => (text === null ? null : this.#read(sid, text, lifetime)),
+    )
+  }
+
+  set(sid, session, callback) {
+    return this.#run(callback, (native, number) => {
+      const lifetime = this.#lifetime(session)
+      if (lifetime <= 0) return native.destroy(number, checkId(sid))
+      return native.set(number, checkId(sid), this.#write(session), this.disableTTL ? null : lifetime)
+    })
+  }
+
+  touch(sid, session, callback) {
+    return this.#run(callback, (native, number) => {
+      checkId(sid)
+      if (this.disableTouch || this.disableTTL) return []
+      const lifetime = this.#lifetime(session)
+      return lifetime <= 0 ? native.destroy(number, sid) : native.touch(number, sid, lifetime)
+    })
+  }
+
+  destroy(sid, callback) {
+    return this.#run(callback, (native, number) => native.destroy(number, checkId(sid)))
+  }
+
+  clear(callback) {
+    return this.#run(callback, (native, number) => native.clear(number))
+  }
+
+  length(callback) {
+    return this.#run(callback, (native, number) => native.length(number), same)
+  }
+
+  ids(callback) {
+    return listing(callback, () => this.#pages(false))
+  }
+
+  all(callback) {
+    return listing(callback, () => this.#sessions())
+  }
+
+  ready() {
+    return this.#run(undefined, (native, number) => native.ready(number), same)
+  }
+
+  close() {
+    return this.#run(undefined, (native, number) => native.close(number))
+  }
+
+  [Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose')]() {
+    return this.close()
+  }
+
+  get state() {
+    return this.#native.state
+  }
+
+  stats() {
+    return this.#native.stats()
+  }
+
+  #run(callback, start, read = done) {
+    return this.#operations.run(callback, start, read)
+  }
+
+  async *#pages(withText) {
+    const list = this.#native.list(withText)
+    for (;;) {
+      const page = await this.#run(undefined, (native, number) => native.next(number, list), same)
+      if (page === null) return
+      yield page
+    }
+  }
+
+  async *#sessions() {
+    for await (const page of this.#pages(true)) {
+      const sessions = []
+      for (let at = 0; at < page.length; at += 2) {
+        const session = await this.#parse(page[at], page[at + 1])
+        if (session !== null) sessions.push(Object.assign(session, { id: page[at] }))
+      }
+      yield sessions
+    }
+  }
+
+  /** The session in a stored text, with its live expiry; null when there is none in it. */
+  #read(sid, text, lifetime) {
+    const session = this.#parse(sid, text)
+    if (typeof session?.then === 'function') return session.then((parsed) => this.#renew(parsed, lifetime))
+    return this.#renew(session, lifetime)
+  }
+
+  #parse(sid, text) {
+    let session
+    try {
+      session = this.serializer.parse(text)
+    } catch {
+      return this.#unreadable(sid, 'the serializer cannot parse it')
+    }
+    if (typeof session?.then !== 'function') return this.#checkSession(sid, session)
+    return session.then(
+      (parsed) => this.#checkSession(sid, parsed),
+      () => this.#unreadable(sid, 'the serializer cannot parse it'),
+    )
+  }
+
+  #checkSession(sid, session) {
+    return isPlainObject(session) ? session : this.#unreadable(sid, 'it is no object')
+  }
+
+  #unreadable(sid, reason) {
+    this.#native.reportUnreadable(sid, reason)
+    return null
+  }
+
+  // A `ttl` function gives the key another life than the cookie, so then the cookie's expiry stays as it was stored.
+  #renew(session, lifetime) {
+    const cookie = session?.cookie
+    if (typeof lifetime !== 'number' || typeof cookie?.expires !== 'string' || typeof this.ttl === 'function') {
+      return session
+    }
+    const live = Date.now() + lifetime
+    if (Math.abs(live - Date.parse(cookie.expires)) > drift(cookie.originalMaxAge)) {
+      cookie.expires = new Date(live).toISOString()
+    }
+    return session
+  }
+
+  #write(session) {
+    let text
+    try {
+      text = this.serializer.stringify(session)
+    } catch (cause) {
+      throw createError('ERR_INVALID_SESSION', 'The serializer failed on this session: `cause` says why.', cause)
+    }
+    if (typeof text === 'string') return text
+    const kind = text === null ? 'null' : typeof text
+    throw createError('ERR_INVALID_SESSION', `The serializer made ${kind} of this session. Expected a string.`)
+  }
+
+  /** Milliseconds that the session has left to live; none when it is 0 or less. */
+  #lifetime(session) {
+    const expires = session?.cookie?.expires
+    if (typeof this.ttl === 'function') return checkLifetime(this.ttl(session) * 1000)
+    if (expires) return checkLifetime(new Date(expires).getTime() - Date.now())
+    return this.ttl * 1000
+  }
+}
+
+/** Makes the addon's store. It does not keep `store` alive. */
+function createNative(settings, store, operations, log) {
+  const [weakStore, weakOperations] = [new WeakRef(store), new WeakRef(operations)]
+  const deliver = (results, notices) => {
+    weakOperations.deref()?.deliver(results)
+    for (let at = 0; at < notices.length; at += 4) {
+      try {
+        notify(weakStore.deref(), log, notices[at], notices[at + 1], notices[at + 2], notices[at + 3])
+      } catch (error) {
+        queueMicrotask(() => {
+          throw error
+        })
+      }
+    }
+  }
+  try {
+    return new NativeStore(settings, deliver)
+  } catch (error) {
+    throw fromNative(error)
+  }
+}
+
+function notify(store, log, kind, name, first, second) {
+  if (kind === 'log') return log(name, first)
+  if (name === 'error') {
+    // An `error` event that nobody listens to would end the process.
+    if (store?.listenerCount('error') > 0) store.emit('error', createError(first, second))
+  } else if (name === 'reconnecting') store?.emit(name, { attempt: first, delayMs: second })
+  else if (name === 'recovered') store?.emit(name, { replayed: first })
+  else store?.emit(name)
+}
+
+function checkOptions(options) {
+  if (!isPlainObject(options)) {
+    throw createError('ERR_INVALID_OPTION', `The options are of type ${typeof options}. Expected an object, or nothing.`)
+  }
+  if (options.client !== undefined) {
+    throw createError(
+      'ERR_INVALID_OPTION',
+      'The option `client` is not used: this store makes its own connection to Redis. Expected this instead:\n' +
+        "  const { RedisStore } = require('meetabl-session')\n" +
+        "  const store = new RedisStore({ url: 'redis://localhost:6379' })",
+    )
+  }
+  const { serializer } = options
+  if (serializer != null && ![serializer.parse, serializer.stringify].every((method) => typeof method === 'function')) {
+    throw createError('ERR_INVALID_OPTION', 'The option `serializer` lacks a method. Expected `parse` and `stringify`.')
+  }
+  return options
+}
+
+function checkId(sid) {
+  if (typeof sid === 'string') return sid
+  const kind = sid === null ? 'null' : Array.isArray(sid) ? 'an array' : `of type ${typeof sid}`
+  throw createError('ERR_INVALID_SESSION_ID', `The session id is ${kind}. Expected a string.`)
+}
+
+function checkLifetime(milliseconds) {
+  if (!Number.isNaN(milliseconds)) return milliseconds
+  throw createError(
+    'ERR_INVALID_TTL',
+    "The session's lifetime is not a number. Expected `cookie.expires` to be a date, or `ttl` to give seconds.",
+  )
+}
+
+// How far the live expiry may be from the stored one without a touch between them: the time the commands took.
+function drift(originalMaxAge) {
+  return Math.min(1000, Math.max(20, originalMaxAge / 100 || 0))
+}
+
+module.exports = { RedisStore }

@@ -1,0 +1,147 @@
+//! Listing, counting and clearing: batch by batch, so that memory stays flat whatever the number of sessions.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use super::{Outcome, Shared};
+use crate::error::Error;
+use crate::redis::{Connection, Page, Reply, Request, Session};
+use crate::replica::{Lookup, Replica};
+use crate::session::{Record, SessionId};
+
+/// One batch of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entries {
+    /// Ids.
+    Ids(Vec<SessionId>),
+    /// Ids with the texts under them.
+    Sessions(Vec<(SessionId, Arc<str>)>),
+}
+
+/// A listing in progress: of ids, or of sessions.
+pub struct Listing {
+    with_text: bool,
+    progress: Mutex<Progress>,
+}
+
+enum Progress {
+    NotStarted,
+    /// Redis is asked.
+    Redis(Page),
+    /// Redis was away at the start: what the table held then.
+    Memory(VecDeque<(SessionId, Arc<str>)>),
+}
+
+impl Listing {
+    /// A listing of ids, or of ids and texts.
+    #[must_use]
+    pub fn new(with_text: bool) -> Self {
+        Self { with_text, progress: Mutex::new(Progress::NotStarted) }
+    }
+
+    /// The next entries, from the table.
+    pub(super) fn next_from_memory(&self, replica: &Replica, count: usize) -> Result<Outcome, Error> {
+        let interrupted = || Error::Unavailable("it went away in the middle of a listing".to_owned());
+        let mut progress = self.progress.try_lock().map_err(|_| interrupted())?;
+        if matches!(*progress, Progress::NotStarted) {
+            let held = replica.ids().into_iter().filter_map(|id| match replica.load(&id) {
+                Lookup::Held(record) => Some((id, record.text)),
+                Lookup::Destroyed | Lookup::Unknown => None,
+            });
+            *progress = Progress::Memory(held.collect());
+        }
+        match &mut *progress {
+            Progress::Memory(rest) => {
+                let batch: Vec<_> = rest.drain(..count.min(rest.len())).collect();
+                Ok(Outcome::Entries((!batch.is_empty()).then(|| self.entries(batch))))
+            }
+            Progress::Redis(_) | Progress::NotStarted => Err(interrupted()),
+        }
+    }
+
+    /// The next entries, from Redis, corrected by what the table knows better.
+    pub(super) async fn next(&self, shared: &Shared, connection: &Connection) -> Result<Outcome, Error> {
+        let mut progress = self.progress.lock().await;
+        if matches!(*progress, Progress::NotStarted) {
+            *progress = Progress::Redis(Page::default());
+        }
+        let Progress::Redis(page) = &mut *progress else {
+            drop(progress);
+            return self.next_from_memory(&shared.replica, shared.config.scan_count);
+        };
+        let Some(ids) = next_ids(shared, connection, page).await? else { return Ok(Outcome::Entries(None)) };
+        let entries = if self.with_text {
+            Entries::Sessions(texts(shared, connection, ids).await?)
+        } else {
+            Entries::Ids(ids)
+        };
+        Ok(Outcome::Entries(Some(entries)))
+    }
+
+    fn entries(&self, batch: Vec<(SessionId, Arc<str>)>) -> Entries {
+        if self.with_text { Entries::Sessions(batch) } else { Entries::Ids(batch.into_iter().map(|(id, _)| id).collect()) }
+    }
+}
+
+/// Counts.
+pub(super) async fn count(shared: &Shared, connection: &Connection) -> Result<Outcome, Error> {
+    let mut page = Page::default();
+    let mut count = 0;
+    while let Some(ids) = next_ids(shared, connection, &mut page).await? {
+        count += ids.len() as u64;
+    }
+    Ok(Outcome::Count(count))
+}
+
+/// Removes. One command for each key, so that no single one holds Redis up, nor needs all keys on one node.
+pub(super) async fn clear(shared: &Shared, connection: &Connection) -> Result<Outcome, Error> {
+    shared.replica.clear();
+    let mut page = Page::default();
+    while let Some(ids) = next_ids(shared, connection, &mut page).await? {
+        let requests: Vec<_> = ids.into_iter().map(Request::Destroy).collect();
+        for reply in connection.run(&shared.keys, &requests).await? {
+            reply?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// The next ids that were not seen before, at least one; `None` at the end. The sessions that only the table has come
+/// last.
+async fn next_ids(shared: &Shared, connection: &Connection, page: &mut Page) -> Result<Option<Vec<SessionId>>, Error> {
+    while !page.finished {
+        let mut ids = connection.scan(&shared.keys, shared.config.scan_count, page).await?;
+        ids.retain(|id| shared.replica.load(id) != Lookup::Destroyed);
+        if page.finished {
+            ids.extend(shared.replica.ids().into_iter().filter(|id| page.is_new(id)));
+        }
+        if !ids.is_empty() {
+            return Ok(Some(ids));
+        }
+    }
+    Ok(None)
+}
+
+async fn texts(
+    shared: &Shared,
+    connection: &Connection,
+    ids: Vec<SessionId>,
+) -> Result<Vec<(SessionId, Arc<str>)>, Error> {
+    let requests: Vec<_> = ids.iter().cloned().map(Request::Load).collect();
+    let replies = connection.run(&shared.keys, &requests).await?;
+    let mut found = Vec::with_capacity(ids.len());
+    for (id, reply) in ids.into_iter().zip(replies) {
+        if let Lookup::Held(Record { text, .. }) = shared.replica.load(&id) {
+            found.push((id, text));
+            continue;
+        }
+        match reply? {
+            Reply::Loaded(Session::Found(record)) => found.push((id, record.text)),
+            Reply::Loaded(Session::Unreadable(reason)) => shared.report_unreadable(&id, reason),
+            Reply::Loaded(Session::Missing) | Reply::Done => {}
+        }
+    }
+    Ok(found)
+}

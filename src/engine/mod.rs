@@ -1,0 +1,350 @@
+//! Where the parts meet: one [`Engine`] per store.
+//!
+//! A call comes in with an operation number. Either the answer is known at once ([`Answer::Now`]), or it is queued
+//! ([`Answer::Later`]) and comes through the [`Observer`], exactly once per operation. What is queued in one go is sent
+//! to Redis in one go, in the order of the calls, when [`Engine::flush`] says so.
+
+mod listing;
+mod queue;
+mod serve;
+mod ticket;
+
+use std::sync::Arc;
+
+use once_cell::sync::Lazy;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::AbortHandle;
+use tracing::Dispatch;
+use tracing::instrument::WithSubscriber;
+
+use crate::clock::Clock;
+use crate::config::StoreConfig;
+use crate::error::Error;
+use crate::failover::State;
+use crate::redis::{Keys, Request};
+use crate::replica::{Lookup, Replica};
+use crate::session::{Lifetime, Record, SessionId};
+use crate::stats::Stats;
+use crate::telemetry::{self, LogSink};
+pub use listing::{Entries, Listing};
+use queue::{Queue, Task};
+use ticket::Ticket;
+
+/// The number under which a caller waits for an answer.
+pub type Operation = u32;
+
+/// An answer at once, or one to wait for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// This is it.
+    Now(Outcome),
+    /// It will come through the [`Observer`].
+    Later,
+}
+
+/// What came of an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// The session that was asked for, if there is one.
+    Session(Option<Record>),
+    /// A number of sessions.
+    Count(u64),
+    /// The next entries of a listing, `None` after the last.
+    Entries(Option<Entries>),
+    /// Who serves.
+    State(State),
+}
+
+/// Something that a program may want to react to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A connection to Redis was made.
+    Connect,
+    /// Redis serves.
+    Ready,
+    /// A try to reach Redis failed; the next one, number `attempt`, comes after `delay_ms`.
+    Reconnecting {
+        /// Which try it will be, counted from 1.
+        attempt: u32,
+        /// Milliseconds until then.
+        delay_ms: u64,
+    },
+    /// Memory serves, because Redis is away.
+    Fallback,
+    /// Redis is back and has all that changed meanwhile.
+    Recovered {
+        /// How many changes that were.
+        replayed: u64,
+    },
+    /// Why Redis could not be reached, or was lost.
+    Error(Error),
+    /// The store is closed.
+    Close,
+}
+
+/// Who is told of outcomes and events. Every method is called from the engine's threads and must not block.
+pub trait Observer: LogSink {
+    /// An operation that was answered [`Answer::Later`] has its outcome.
+    fn complete(&self, operation: Operation, outcome: Result<Outcome, Error>);
+    /// Something happened.
+    fn event(&self, event: Event);
+    /// Hand on what has come together since the last call.
+    fn flush(&self);
+}
+
+/// One store's connection, table and tasks. The tasks end when it is dropped.
+pub struct Engine {
+    shared: Arc<Shared>,
+    tasks: [AbortHandle; 2],
+}
+
+/// What the engine and its tasks have in common.
+struct Shared {
+    config: StoreConfig,
+    keys: Keys,
+    replica: Arc<Replica>,
+    queue: Queue,
+    stats: Stats,
+    observer: Arc<dyn Observer>,
+    /// Turns `tracing` events into the observer's log lines.
+    subscriber: Dispatch,
+}
+
+/// Threads for all stores of the process. They are never joined, so they never delay its exit.
+static RUNTIME: Lazy<Runtime> = Lazy::new(|| {
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().clamp(1, 2));
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("meetabl-session")
+        .enable_all()
+        .build()
+        .expect("the system can start a thread")
+});
+
+impl Engine {
+    /// Starts to connect, in the background.
+    #[must_use]
+    pub fn start(config: StoreConfig, clock: Arc<dyn Clock>, observer: Arc<dyn Observer>) -> Self {
+        let subscriber = telemetry::dispatch(observer.clone());
+        let replica = Arc::new(Replica::new(clock, config.cache_max_bytes));
+        let shared = Arc::new(Shared {
+            keys: Keys::new(config.prefix.clone()),
+            config,
+            replica: replica.clone(),
+            queue: Queue::default(),
+            stats: Stats::default(),
+            observer,
+            subscriber: subscriber.clone(),
+        });
+        let serve = RUNTIME.spawn(serve::run(shared.clone()).with_subscriber(subscriber));
+        let sweep = RUNTIME.spawn(replica.sweep());
+        Self { shared, tasks: [serve.abort_handle(), sweep.abort_handle()] }
+    }
+
+    /// What it was started with.
+    #[must_use]
+    pub fn config(&self) -> &StoreConfig {
+        &self.shared.config
+    }
+
+    /// Who serves now.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.shared.queue.state()
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.shared.stats
+    }
+
+    /// The table of this process.
+    #[must_use]
+    pub fn replica(&self) -> &Replica {
+        &self.shared.replica
+    }
+
+    /// Operations that wait for their answer.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.shared.queue.in_flight()
+    }
+
+    /// Reads a session: [`Outcome::Session`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`].
+    pub fn load(&self, operation: Operation, id: SessionId) -> Result<Answer, Error> {
+        self.shared.stats.gets.increment();
+        self.perform(operation, Task::Request(Request::Load(id)))
+    }
+
+    /// Writes a session.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], [`Error::Full`].
+    pub fn save(&self, operation: Operation, id: SessionId, record: Record) -> Result<Answer, Error> {
+        self.shared.stats.sets.increment();
+        self.perform(operation, Task::Request(Request::Save(id, record)))
+    }
+
+    /// Renews a session's life. Does nothing to a session that is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`].
+    pub fn touch(&self, operation: Operation, id: SessionId, lifetime: Lifetime) -> Result<Answer, Error> {
+        self.shared.stats.touches.increment();
+        self.perform(operation, Task::Request(Request::Touch(id, lifetime)))
+    }
+
+    /// Removes a session.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], [`Error::Full`].
+    pub fn destroy(&self, operation: Operation, id: SessionId) -> Result<Answer, Error> {
+        self.shared.stats.destroys.increment();
+        self.perform(operation, Task::Request(Request::Destroy(id)))
+    }
+
+    /// Counts the sessions under the prefix: [`Outcome::Count`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`].
+    pub fn length(&self, operation: Operation) -> Result<Answer, Error> {
+        self.perform(operation, Task::Count)
+    }
+
+    /// Removes every session under the prefix, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`].
+    pub fn clear(&self, operation: Operation) -> Result<Answer, Error> {
+        self.perform(operation, Task::Clear)
+    }
+
+    /// Reads the next entries of a listing: [`Outcome::Entries`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`], and [`Error::Unavailable`] when Redis went away in the middle of it.
+    pub fn next(&self, operation: Operation, listing: &Arc<Listing>) -> Result<Answer, Error> {
+        self.perform(operation, Task::List(listing.clone()))
+    }
+
+    /// Waits until it is known who serves: [`Outcome::State`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`].
+    pub fn ready(&self, operation: Operation) -> Result<Answer, Error> {
+        self.shared.queue.wait_until_decided(self.ticket(operation)).map(|decided| match decided {
+            None => Answer::Later,
+            Some((ticket, state)) => ticket.withdraw(Outcome::State(state)),
+        })
+    }
+
+    /// Finishes what is under way and lets go of Redis. Afterwards everything fails with [`Error::Closed`].
+    pub fn close(&self, operation: Operation) -> Answer {
+        match self.shared.queue.close(self.ticket(operation)) {
+            None => Answer::Later,
+            Some(ticket) => ticket.withdraw(Outcome::Done),
+        }
+    }
+
+    /// Sends what was queued since the last call. Call it once per turn of the event loop.
+    pub fn flush(&self) {
+        self.shared.queue.wake();
+    }
+
+    /// Takes note of a text that was read and turned out to be no session.
+    pub fn report_unreadable(&self, id: &SessionId, reason: &str) {
+        tracing::dispatcher::with_default(&self.shared.subscriber, || self.shared.report_unreadable(id, reason));
+        self.shared.observer.flush();
+    }
+
+    fn perform(&self, operation: Operation, task: Task) -> Result<Answer, Error> {
+        let shared = &self.shared;
+        let held_here = match &task {
+            Task::Request(request) => shared.replica.load(request.id()) != Lookup::Unknown,
+            Task::List(_) | Task::Count | Task::Clear => false,
+        };
+        match shared.queue.push(self.ticket(operation), task, held_here)? {
+            None => Ok(Answer::Later),
+            Some((ticket, task)) => {
+                match shared.answer_from_memory(&task) {
+                    Ok(outcome) => Ok(ticket.withdraw(outcome)),
+                    Err(error) => Err(ticket.refuse(error)),
+                }
+            }
+        }
+    }
+
+    fn ticket(&self, operation: Operation) -> Ticket {
+        Ticket::new(operation, self.shared.observer.clone())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Shared {
+    /// Does a task without Redis.
+    fn answer_from_memory(&self, task: &Task) -> Result<Outcome, Error> {
+        match task {
+            Task::Request(request) => self.answer_request_from_memory(request),
+            Task::List(listing) => listing.next_from_memory(&self.replica, self.config.scan_count),
+            Task::Count => Ok(Outcome::Count(self.replica.ids().len() as u64)),
+            Task::Clear => {
+                self.replica.clear();
+                Ok(Outcome::Done)
+            }
+        }
+    }
+
+    /// What the table has to say. This is the answer while Redis is away, and to a command of which it is unknown
+    /// whether Redis executed it.
+    fn answer_request_from_memory(&self, request: &Request) -> Result<Outcome, Error> {
+        self.stats.served_from_memory.increment();
+        match request {
+            Request::Load(id) => Ok(Outcome::Session(match self.replica.load(id) {
+                Lookup::Held(record) => Some(record),
+                Lookup::Destroyed | Lookup::Unknown => None,
+            })),
+            Request::Save(id, record) => self.replica.save(id, record).map(|()| Outcome::Done),
+            Request::Touch(id, lifetime) => {
+                self.replica.touch(id, *lifetime);
+                Ok(Outcome::Done)
+            }
+            Request::Destroy(id) => self.replica.destroy(id, self.longest_life()).map(|()| Outcome::Done),
+        }
+    }
+
+    /// How long a destroyed session has to be remembered: it may live on in Redis for as long as any session does.
+    fn longest_life(&self) -> Lifetime {
+        let millis = (self.config.ttl_seconds * 1000.0).max(86_400_000.0);
+        Lifetime::from_millis(Some(millis)).unwrap_or(Lifetime::Unlimited)
+    }
+
+    fn report_unreadable(&self, id: &SessionId, reason: &str) {
+        self.stats.corrupt.increment();
+        tracing::warn!(
+            "A session in Redis cannot be read and counts as missing: {reason}. \
+             Its key is left for inspection. session={}",
+            telemetry::log_name(id)
+        );
+    }
+}

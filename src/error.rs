@@ -1,0 +1,69 @@
+//! Everything that can go wrong, each with a stable code.
+//!
+//! A session that is missing, expired or unreadable is not an error but a value. No message holds a secret, a session
+//! id or session content.
+
+/// A failure of the store. [`Error::code`] is what programs test; the text is for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An option or environment variable that cannot be used.
+    #[error("{0}")]
+    InvalidOption(String),
+
+    /// A session id that cannot become a key.
+    #[error(
+        "The session id {0}. Expected 1 to {max} bytes of text without control characters.",
+        max = crate::session::SessionId::MAX_BYTES
+    )]
+    InvalidSessionId(&'static str),
+
+    /// A lifetime that is not a number of milliseconds.
+    #[error(
+        "The session's lifetime is not a number. Expected `cookie.expires` to be a date, or `ttl` to give seconds."
+    )]
+    InvalidTtl,
+
+    /// Redis understood the command and refused it.
+    #[error("Redis refused a command: {0}")]
+    Redis(String),
+
+    /// Redis is needed for this call and cannot be reached.
+    #[error("Redis is unavailable: {0}")]
+    Unavailable(String),
+
+    /// The table of this process is full of sessions that are not in Redis yet.
+    #[error(
+        "Redis is away and the memory for sessions is full ({max_bytes} bytes, option `cache.maxBytes`). \
+         The session was not stored."
+    )]
+    Full {
+        /// The configured bound.
+        max_bytes: usize,
+    },
+
+    /// A call after `close()`.
+    #[error("The session store is closed. Nothing can be read or written after `close()`.")]
+    Closed,
+
+    /// A task of this library ended before its answer: a defect, please report it.
+    #[error("The session store lost this operation. This is a defect of meetabl-session: please report it.")]
+    Internal,
+}
+
+impl Error {
+    /// The stable code, `ERR_…`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidOption(_) => "ERR_INVALID_OPTION",
+            Self::InvalidSessionId(_) => "ERR_INVALID_SESSION_ID",
+            Self::InvalidTtl => "ERR_INVALID_TTL",
+            Self::Redis(_) => "ERR_REDIS",
+            Self::Unavailable(_) => "ERR_STORE_UNAVAILABLE",
+            Self::Full { .. } => "ERR_STORE_FULL",
+            Self::Closed => "ERR_STORE_CLOSED",
+            Self::Internal => "ERR_INTERNAL",
+        }
+    }
+}

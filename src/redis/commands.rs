@@ -1,0 +1,240 @@
+//! Load, save, touch, destroy and scan, as typed requests and replies.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+
+use redis::{Pipeline, Value};
+
+use super::connect::{Connection, Trouble, reason};
+use crate::error::Error;
+use crate::session::{Lifetime, Record, SessionId};
+
+/// How session ids become keys.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    /// Keys that start with `prefix`.
+    #[must_use]
+    pub fn new(prefix: String) -> Self {
+        Self { prefix }
+    }
+
+    fn key(&self, id: &SessionId) -> String {
+        [&self.prefix, id.as_str()].concat()
+    }
+
+    /// The id that a key stands for. `None` for a key that this library would not have written.
+    fn id(&self, key: &[u8]) -> Option<SessionId> {
+        let id = std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?;
+        SessionId::parse(id).ok()
+    }
+
+    /// A glob that matches the keys: what is special in a glob is escaped.
+    fn pattern(&self) -> String {
+        let mut pattern = String::with_capacity(self.prefix.len() + 1);
+        for c in self.prefix.chars() {
+            if matches!(c, '*' | '?' | '[' | ']' | '^' | '\\') {
+                pattern.push('\\');
+            }
+            pattern.push(c);
+        }
+        pattern + "*"
+    }
+}
+
+/// Something to do with one session.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// Read it.
+    Load(SessionId),
+    /// Write it.
+    Save(SessionId, Record),
+    /// Renew it.
+    Touch(SessionId, Lifetime),
+    /// Remove it.
+    Destroy(SessionId),
+}
+
+/// What a read found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Session {
+    /// Nothing, or nothing any more.
+    Missing,
+    /// This.
+    Found(Record),
+    /// Something that cannot be a session, for this reason.
+    Unreadable(&'static str),
+}
+
+/// Redis's answer to a [`Request`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// To [`Request::Load`].
+    Loaded(Session),
+    /// To all the others.
+    Done,
+}
+
+/// Where a scan stands.
+#[derive(Debug)]
+pub struct Page {
+    cursor: u64,
+    /// Hashes of the ids seen: a key may come twice when Redis resizes its table in the middle of a scan.
+    seen: HashSet<u64>,
+    hasher: RandomState,
+    /// Whether the last page was read.
+    pub finished: bool,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { cursor: 0, seen: HashSet::new(), hasher: RandomState::new(), finished: false }
+    }
+}
+
+impl Page {
+    /// Notes an id. `false` when it came before.
+    pub fn is_new(&mut self, id: &SessionId) -> bool {
+        self.seen.insert(self.hasher.hash_one(id))
+    }
+}
+
+impl Connection {
+    /// Does all of `requests`, in their order, in one round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`] when the answers did not come: then any of them may have been done.
+    pub async fn run(&self, keys: &Keys, requests: &[Request]) -> Result<Vec<Result<Reply, Error>>, Trouble> {
+        let mut pipeline = Pipeline::with_capacity(requests.len() * 2);
+        for request in requests {
+            request.pack(keys, &mut pipeline);
+        }
+        let mut replies = self.send(&pipeline).await?.into_iter();
+        Ok(requests.iter().map(|request| request.unpack(&mut replies)).collect())
+    }
+
+    /// Reads the next few ids under the prefix.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] when Redis went away, [`Error::Redis`] when it refused.
+    pub async fn scan(&self, keys: &Keys, count: usize, page: &mut Page) -> Result<Vec<SessionId>, Error> {
+        let mut pipeline = Pipeline::with_capacity(1);
+        pipeline.cmd("SCAN").arg(page.cursor).arg("MATCH").arg(keys.pattern()).arg("COUNT").arg(count);
+        let reply = self.send(&pipeline).await?.into_iter().next().unwrap_or(Value::Nil);
+        let (cursor, found): (u64, Vec<Vec<u8>>) =
+            redis::from_redis_value(extract(reply)?).map_err(|error| Error::Redis(error.to_string()))?;
+        page.cursor = cursor;
+        page.finished = cursor == 0;
+        Ok(found.iter().filter_map(|key| keys.id(key)).filter(|id| page.is_new(id)).collect())
+    }
+}
+
+impl From<Trouble> for Error {
+    fn from(trouble: Trouble) -> Self {
+        Self::Unavailable(match trouble {
+            Trouble::TimedOut => "it did not answer in time".to_owned(),
+            Trouble::Lost(reason) => reason,
+        })
+    }
+}
+
+impl Request {
+    /// The session that it is about.
+    #[must_use]
+    pub fn id(&self) -> &SessionId {
+        match self {
+            Self::Load(id) | Self::Save(id, _) | Self::Touch(id, _) | Self::Destroy(id) => id,
+        }
+    }
+
+    fn pack(&self, keys: &Keys, pipeline: &mut Pipeline) {
+        match self {
+            Self::Load(id) => {
+                let key = keys.key(id);
+                pipeline.cmd("GET").arg(&key);
+                pipeline.cmd("PTTL").arg(&key);
+            }
+            Self::Save(id, record) => {
+                let command = pipeline.cmd("SET").arg(keys.key(id)).arg(&*record.text);
+                if let Some(millis) = record.lifetime.millis() {
+                    command.arg("PX").arg(millis);
+                }
+            }
+            Self::Touch(id, lifetime) => match lifetime.millis() {
+                Some(millis) => drop(pipeline.cmd("PEXPIRE").arg(keys.key(id)).arg(millis)),
+                None => drop(pipeline.cmd("PERSIST").arg(keys.key(id))),
+            },
+            Self::Destroy(id) => drop(pipeline.cmd("UNLINK").arg(keys.key(id))),
+        }
+    }
+
+    /// Takes as many replies as `pack` added commands.
+    fn unpack(&self, replies: &mut impl Iterator<Item = Value>) -> Result<Reply, Error> {
+        let mut next = || replies.next().unwrap_or(Value::Nil);
+        match self {
+            Self::Load(_) => {
+                let (text, expiry) = (next(), next());
+                Ok(Reply::Loaded(session(text, expiry)?))
+            }
+            _ => extract(next()).map(|_| Reply::Done),
+        }
+    }
+}
+
+fn session(text: Value, expiry: Value) -> Result<Session, Error> {
+    let bytes = match text {
+        Value::Nil => return Ok(Session::Missing),
+        Value::BulkString(bytes) => bytes,
+        Value::ServerError(error) if error.code() == "WRONGTYPE" => {
+            return Ok(Session::Unreadable("its key holds another type of data"));
+        }
+        other => {
+            extract(other)?;
+            return Ok(Session::Unreadable("its key holds another type of data"));
+        }
+    };
+    let lifetime = match extract(expiry)? {
+        Value::Int(-2) => return Ok(Session::Missing),
+        Value::Int(-1) => Lifetime::Unlimited,
+        Value::Int(millis) => Lifetime::Millis(u64::try_from(millis).unwrap_or(0).max(1)),
+        other => return Err(Error::Redis(format!("an expiry is a number, this was {:?}", kind(&other)))),
+    };
+    Ok(match String::from_utf8(bytes) {
+        Ok(text) if text.is_empty() => Session::Missing,
+        Ok(text) => Session::Found(Record { text: text.into(), lifetime }),
+        Err(_) => Session::Unreadable("its text is not UTF-8"),
+    })
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Nil => "nothing",
+        Value::BulkString(_) | Value::SimpleString(_) => "text",
+        _ => "something else",
+    }
+}
+
+fn extract(value: Value) -> Result<Value, Error> {
+    match value {
+        Value::ServerError(error) => Err(Error::Redis(reason(&error.into()))),
+        value => Ok(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_taken_literally() {
+        let keys = Keys::new(r"a*b?[c]\:".to_owned());
+        assert_eq!(keys.pattern(), r"a\*b\?\[c\]\\:*");
+        assert_eq!(keys.id(br"a*b?[c]\:sid").expect("one of ours").as_str(), "sid");
+        assert_eq!(keys.id(b"axb:sid"), None);
+    }
+}

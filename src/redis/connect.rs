@@ -1,0 +1,198 @@
+//! A connection: made, watched, given up.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::{
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ErrorKind, IntoConnectionInfo, ProtocolVersion,
+    PushInfo, PushKind, RedisConnectionInfo, RedisError, ServerErrorKind, TlsCertificates, Value,
+};
+use secrecy::ExposeSecret;
+use tokio::sync::watch;
+
+use crate::config::{Address, Endpoint, TlsMaterial};
+use crate::error::Error;
+
+/// Pipelines that may wait for the socket before a sender does.
+const PIPELINE_BUFFER: usize = 1024;
+
+/// Why an answer did not come. In each case Redis may or may not have done what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// It took longer than the command timeout.
+    TimedOut,
+    /// The connection is gone, for this reason.
+    Lost(String),
+}
+
+/// One connection to Redis, shared by all commands. Clones share it; it ends when the last one is dropped.
+#[derive(Clone)]
+pub struct Connection {
+    inner: MultiplexedConnection,
+    lost: watch::Sender<bool>,
+}
+
+impl Connection {
+    /// Connects, authenticates and sees to it that Redis answers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] with the reason, in words that hold no secret.
+    pub async fn open(
+        endpoint: &Endpoint,
+        connect_timeout: Duration,
+        command_timeout: Duration,
+    ) -> Result<Self, Error> {
+        let refused = |error: RedisError| Error::Unavailable(explain(&error, &endpoint.address));
+        let open = |protocol| Self::open_with(endpoint, protocol, command_timeout);
+        let connecting = async {
+            let mut connection = match open(ProtocolVersion::RESP3).await {
+                // Redis before version 6, and some proxies, speak RESP2 only.
+                Err(error) if error.kind() == ErrorKind::RESP3NotSupported => open(ProtocolVersion::RESP2).await?,
+                opened => opened?,
+            };
+            // A Redis that is loading its data accepts connections and refuses everything else.
+            redis::cmd("PING").query_async::<Value>(&mut connection.inner).await?;
+            Ok(connection)
+        };
+        match tokio::time::timeout(connect_timeout, connecting).await {
+            Ok(opened) => opened.map_err(refused),
+            Err(_) => Err(Error::Unavailable(format!(
+                "{} did not answer within {} ms",
+                endpoint.address,
+                connect_timeout.as_millis()
+            ))),
+        }
+    }
+
+    async fn open_with(
+        endpoint: &Endpoint,
+        protocol: ProtocolVersion,
+        command_timeout: Duration,
+    ) -> Result<Self, RedisError> {
+        let (lost, _) = watch::channel(false);
+        let mut config = AsyncConnectionConfig::new()
+            // `open` bounds the whole handshake.
+            .set_connection_timeout(None)
+            .set_response_timeout(Some(command_timeout))
+            .set_pipeline_buffer_size(PIPELINE_BUFFER);
+        if protocol == ProtocolVersion::RESP3 {
+            let lost = lost.clone();
+            config = config.set_push_sender(move |push: PushInfo| {
+                if push.kind == PushKind::Disconnection {
+                    lost.send_replace(true);
+                }
+                Ok::<(), redis::aio::SendError>(())
+            });
+        }
+        let inner = client(endpoint, protocol)?.get_multiplexed_async_connection_with_config(&config).await?;
+        Ok(Self { inner, lost })
+    }
+
+    /// Sends a pipeline, in the order of the calls, and waits for all of its replies. A refusal by the server stands
+    /// among them.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`]; then it is unknown which of the commands were executed.
+    pub(super) async fn send(&self, pipeline: &redis::Pipeline) -> Result<Vec<Value>, Trouble> {
+        let mut inner = self.inner.clone();
+        tokio::select! {
+            biased;
+            replies = inner.send_packed_commands(pipeline, 0, pipeline.len()) => replies.map_err(|error| {
+                if error.is_timeout() { Trouble::TimedOut } else { Trouble::Lost(reason(&error)) }
+            }),
+            () = self.lost() => Err(Trouble::Lost("the connection was lost".to_owned())),
+        }
+    }
+
+    /// Asks for a sign of life.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble`] when none comes.
+    pub async fn ping(&self) -> Result<(), Trouble> {
+        let mut pipeline = redis::Pipeline::new();
+        pipeline.cmd("PING");
+        self.send(&pipeline).await.map(drop)
+    }
+
+    /// Ends when the connection does.
+    pub async fn lost(&self) {
+        // The channel cannot be closed: `self` holds a sender.
+        let _ = self.lost.subscribe().wait_for(|lost| *lost).await;
+    }
+
+    /// Gives the connection up: whatever waits for it ends at once with [`Trouble::Lost`].
+    pub fn abandon(&self) {
+        self.lost.send_replace(true);
+    }
+}
+
+fn client(endpoint: &Endpoint, protocol: ProtocolVersion) -> Result<Client, RedisError> {
+    let mut settings = RedisConnectionInfo::default()
+        .set_db(endpoint.db)
+        .set_protocol(protocol)
+        .set_lib_name("meetabl-session", env!("CARGO_PKG_VERSION"));
+    if let Some(username) = &endpoint.username {
+        settings = settings.set_username(username);
+    }
+    if let Some(password) = &endpoint.password {
+        settings = settings.set_password(password.expose_secret());
+    }
+    let address = match &endpoint.address {
+        Address::Unix { path } => ConnectionAddr::Unix(path.clone()),
+        Address::Tcp { host, port } if endpoint.tls.is_some() => {
+            ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
+        }
+        Address::Tcp { host, port } => ConnectionAddr::Tcp(host.clone(), *port),
+    };
+    let info = address
+        .into_connection_info()?
+        .set_redis_settings(settings)
+        .set_tcp_settings(TcpSettings::default().set_nodelay(true));
+    match &endpoint.tls {
+        Some(tls) => Client::build_with_tls(info, certificates(tls)),
+        None => Client::open(info),
+    }
+}
+
+fn certificates(tls: &TlsMaterial) -> TlsCertificates {
+    TlsCertificates {
+        client_tls: tls.identity.as_ref().map(|(cert, key)| ClientTlsConfig {
+            client_cert: cert.clone().into_bytes(),
+            client_key: key.expose_secret().as_bytes().to_vec(),
+        }),
+        root_cert: tls.ca.clone().map(String::into_bytes),
+    }
+}
+
+/// What to tell a person whose Redis cannot be reached.
+fn explain(error: &RedisError, address: &Address) -> String {
+    match error.code() {
+        Some("WRONGPASS" | "NOAUTH") => {
+            format!("{address} refused the password. Check REDIS_PASSWORD and REDIS_USERNAME (or the options)")
+        }
+        Some("LOADING") => format!("{address} is loading its data"),
+        _ if error.kind() == ErrorKind::AuthenticationFailed => {
+            format!("{address} refused the password. Check REDIS_PASSWORD and REDIS_USERNAME (or the options)")
+        }
+        _ => format!("{address}: {}", reason(error)),
+    }
+}
+
+/// An error in short. Redis repeats the arguments of commands it does not know, and a key is one of them: they go.
+pub(super) fn reason(error: &RedisError) -> String {
+    if let ErrorKind::Server(kind) = error.kind() {
+        let code = error.code().unwrap_or("ERR");
+        let detail = error.detail().unwrap_or_default();
+        let detail = detail.split(", with args").next().unwrap_or_default();
+        return if kind == ServerErrorKind::ResponseError && detail.is_empty() {
+            code.to_owned()
+        } else {
+            format!("{code} {detail}")
+        };
+    }
+    error.to_string()
+}

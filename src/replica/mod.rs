@@ -1,0 +1,244 @@
+//! The sessions that this process holds: what was changed while Redis was away, until Redis has it.
+//!
+//! The table is bounded by bytes and expires by itself. What it holds exists nowhere else, so nothing is evicted: when
+//! the table is full, a write is refused.
+
+mod sweep;
+mod table;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::clock::{Clock, Timestamp};
+use crate::error::Error;
+use crate::session::{Lifetime, Record, SessionId};
+pub use table::Change;
+use table::{Entry, Table};
+
+/// What the table knows of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    /// Nothing: ask Redis.
+    Unknown,
+    /// It was destroyed here.
+    Destroyed,
+    /// It was written here.
+    Held(Record),
+}
+
+/// A change that Redis has to be told of.
+#[derive(Debug, Clone)]
+pub struct Pending {
+    /// The session.
+    pub id: SessionId,
+    /// What to tell.
+    pub change: Change,
+    /// How long the session has to live.
+    pub lifetime: Lifetime,
+    version: u64,
+}
+
+/// The table of one store. Every method is short and safe to call from the event loop's thread.
+pub struct Replica {
+    clock: Arc<dyn Clock>,
+    max_bytes: usize,
+    table: Mutex<Table>,
+    /// Entries in the table, to be read without its lock.
+    entries: AtomicUsize,
+    /// Wakes the sweep of a table that was empty.
+    occupied: Notify,
+}
+
+impl Replica {
+    /// An empty table of at most `max_bytes`.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, max_bytes: usize) -> Self {
+        Self { clock, max_bytes, table: Mutex::default(), entries: AtomicUsize::new(0), occupied: Notify::new() }
+    }
+
+    /// Whether it holds nothing, at the cost of one load.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many entries it holds, sessions and destroyed ones.
+    pub fn len(&self) -> usize {
+        self.entries.load(Ordering::Acquire)
+    }
+
+    /// How many bytes it accounts for.
+    pub fn bytes(&self) -> usize {
+        self.table().bytes()
+    }
+
+    /// What is known of a session.
+    pub fn load(&self, id: &SessionId) -> Lookup {
+        if self.is_empty() {
+            return Lookup::Unknown;
+        }
+        let now = self.clock.now();
+        match self.table().get(id).filter(|entry| entry.is_live(now)) {
+            None => Lookup::Unknown,
+            Some(Entry { change: Change::Destroy, .. }) => Lookup::Destroyed,
+            Some(Entry { change: Change::Save(text), deadline, .. }) => {
+                Lookup::Held(Record { text: text.clone(), lifetime: remaining(*deadline, now) })
+            }
+        }
+    }
+
+    /// Holds a session until Redis has it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`]; then the table is as before.
+    pub fn save(&self, id: &SessionId, record: &Record) -> Result<(), Error> {
+        let deadline = self.clock.now().after(record.lifetime);
+        self.put(id, Change::Save(record.text.clone()), deadline)
+    }
+
+    /// Remembers that a session is destroyed, for as long as `lifetime`: by then Redis has forgotten it too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`]; then the table is as before. Fail closed: a logout that cannot be remembered is not done.
+    pub fn destroy(&self, id: &SessionId, lifetime: Lifetime) -> Result<(), Error> {
+        let deadline = self.clock.now().after(lifetime);
+        self.put(id, Change::Destroy, deadline)
+    }
+
+    /// Renews a session that the table holds. `false` when it does not.
+    pub fn touch(&self, id: &SessionId, lifetime: Lifetime) -> bool {
+        let now = self.clock.now();
+        let mut table = self.table();
+        let Some(Entry { change: Change::Save(text), .. }) = table.get(id).filter(|entry| entry.is_live(now)) else {
+            return false;
+        };
+        let text = text.clone();
+        table.put(id.clone(), Change::Save(text), now.after(lifetime));
+        true
+    }
+
+    /// Destroys every session that the table holds.
+    pub fn clear(&self) {
+        let mut table = self.table();
+        table.destroy_all();
+    }
+
+    /// The ids of the sessions it holds.
+    pub fn ids(&self) -> Vec<SessionId> {
+        let now = self.clock.now();
+        let table = self.table();
+        let held = table.iter().filter(|(_, entry)| entry.is_live(now) && matches!(entry.change, Change::Save(_)));
+        held.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// At most `limit` changes for Redis.
+    pub fn pending(&self, limit: usize) -> Vec<Pending> {
+        let now = self.clock.now();
+        let table = self.table();
+        let live = table.iter().filter(|(_, entry)| entry.is_live(now)).take(limit);
+        live.map(|(id, entry)| Pending {
+            id: id.clone(),
+            change: entry.change.clone(),
+            lifetime: remaining(entry.deadline, now),
+            version: entry.version,
+        })
+        .collect()
+    }
+
+    /// Redis has this change: lets go of it, unless it has changed again since.
+    pub fn settle(&self, pending: &Pending) {
+        let mut table = self.table();
+        if table.get(&pending.id).is_some_and(|entry| entry.version == pending.version) {
+            table.remove(&pending.id);
+            self.entries.store(table.len(), Ordering::Release);
+        }
+    }
+
+    fn put(&self, id: &SessionId, change: Change, deadline: Option<Timestamp>) -> Result<(), Error> {
+        let mut table = self.table();
+        if table.bytes_with(id, &change) > self.max_bytes {
+            return Err(Error::Full { max_bytes: self.max_bytes });
+        }
+        table.put(id.clone(), change, deadline);
+        self.entries.store(table.len(), Ordering::Release);
+        if table.len() == 1 {
+            self.occupied.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The table is whole at every point where a panic could leave the lock poisoned.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn remaining(deadline: Option<Timestamp>, now: Timestamp) -> Lifetime {
+    deadline.map_or(Lifetime::Unlimited, |deadline| Lifetime::Millis(deadline.since(now).max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn replica(max_bytes: usize) -> (Replica, Arc<ManualClock>) {
+        let clock = Arc::new(ManualClock::default());
+        (Replica::new(clock.clone(), max_bytes), clock)
+    }
+
+    fn id(text: &str) -> SessionId {
+        SessionId::parse(text).expect("a usable id")
+    }
+
+    fn record(text: &str, millis: u64) -> Record {
+        Record { text: text.into(), lifetime: Lifetime::Millis(millis) }
+    }
+
+    #[test]
+    fn holds_a_session_until_its_deadline() {
+        let (replica, clock) = replica(1 << 20);
+        replica.save(&id("a"), &record("text", 100)).expect("there is room");
+        clock.advance(99);
+        assert_eq!(replica.load(&id("a")), Lookup::Held(record("text", 1)));
+        clock.advance(1);
+        assert_eq!(replica.load(&id("a")), Lookup::Unknown);
+        assert!(!replica.touch(&id("a"), Lifetime::Millis(100)), "P3: an expired session was brought back");
+    }
+
+    #[test]
+    fn a_destroyed_session_stays_destroyed() {
+        let (replica, _clock) = replica(1 << 20);
+        replica.save(&id("a"), &record("text", 100)).expect("there is room");
+        replica.destroy(&id("a"), Lifetime::Millis(1000)).expect("there is room");
+        assert_eq!(replica.load(&id("a")), Lookup::Destroyed);
+        assert!(!replica.touch(&id("a"), Lifetime::Millis(100)));
+        assert!(replica.ids().is_empty());
+    }
+
+    #[test]
+    fn refuses_what_does_not_fit_and_keeps_what_it_has() {
+        let (replica, _clock) = replica(4096);
+        replica.save(&id("a"), &record("small", 100)).expect("there is room");
+        let error = replica.save(&id("b"), &record(&"x".repeat(5000), 100)).expect_err("too big");
+        assert_eq!(error.code(), "ERR_STORE_FULL");
+        assert_eq!(replica.load(&id("a")), Lookup::Held(record("small", 100)));
+        assert_eq!(replica.load(&id("b")), Lookup::Unknown);
+    }
+
+    #[test]
+    fn lets_go_of_what_redis_has_unless_it_changed_again() {
+        let (replica, _clock) = replica(1 << 20);
+        replica.save(&id("a"), &record("first", 100)).expect("there is room");
+        let sent = replica.pending(10).remove(0);
+        replica.save(&id("a"), &record("second", 100)).expect("there is room");
+        replica.settle(&sent);
+        assert_eq!(replica.load(&id("a")), Lookup::Held(record("second", 100)));
+        replica.settle(&replica.pending(10).remove(0));
+        assert!(replica.is_empty());
+        assert_eq!(replica.bytes(), 0);
+    }
+}

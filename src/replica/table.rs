@@ -1,0 +1,130 @@
+//! The table itself: entries by id, and by deadline, and what they weigh. It knows no time.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::session::SessionId;
+
+/// What was done to a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It was written, with this text.
+    Save(Arc<str>),
+    /// It was destroyed.
+    Destroy,
+}
+
+/// A session that was changed here.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) change: Change,
+    /// When the entry means nothing any more.
+    pub(super) deadline: Option<Timestamp>,
+    /// Tells one change of the session from the next.
+    pub(super) version: u64,
+}
+
+impl Entry {
+    pub(super) fn is_live(&self, now: Timestamp) -> bool {
+        self.deadline.is_none_or(|deadline| deadline > now)
+    }
+}
+
+/// What an entry costs beside its id and text: two table slots, the id's and the text's headers, and the allocator.
+const OVERHEAD_BYTES: usize = 224;
+
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    entries: HashMap<SessionId, Entry>,
+    deadlines: BTreeSet<(Timestamp, SessionId)>,
+    bytes: usize,
+    last_version: u64,
+}
+
+impl Table {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What the table would weigh after such a `put`.
+    pub(super) fn bytes_with(&self, id: &SessionId, change: &Change) -> usize {
+        let replaced = self.entries.get(id).map_or(0, |entry| weight(id, &entry.change));
+        self.bytes - replaced + weight(id, change)
+    }
+
+    pub(super) fn get(&self, id: &SessionId) -> Option<&Entry> {
+        self.entries.get(id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&SessionId, &Entry)> {
+        self.entries.iter()
+    }
+
+    pub(super) fn put(&mut self, id: SessionId, change: Change, deadline: Option<Timestamp>) {
+        self.remove(&id);
+        self.last_version += 1;
+        self.bytes += weight(&id, &change);
+        if let Some(deadline) = deadline {
+            self.deadlines.insert((deadline, id.clone()));
+        }
+        self.entries.insert(id, Entry { change, deadline, version: self.last_version });
+    }
+
+    pub(super) fn remove(&mut self, id: &SessionId) {
+        if let Some(entry) = self.entries.remove(id) {
+            self.bytes -= weight(id, &entry.change);
+            if let Some(deadline) = entry.deadline {
+                self.deadlines.remove(&(deadline, id.clone()));
+            }
+        }
+    }
+
+    /// Turns every entry into a destroyed one.
+    pub(super) fn destroy_all(&mut self) {
+        for (id, entry) in &mut self.entries {
+            self.bytes -= weight(id, &entry.change);
+            self.last_version += 1;
+            entry.change = Change::Destroy;
+            entry.version = self.last_version;
+            self.bytes += weight(id, &entry.change);
+        }
+    }
+
+    /// Removes up to `limit` entries whose time was up at `now`, and gives memory back when few are left. `true` when
+    /// there may be more.
+    pub(super) fn expire(&mut self, now: Timestamp, limit: usize) -> bool {
+        for _ in 0..limit {
+            match self.deadlines.first() {
+                Some((deadline, id)) if *deadline <= now => {
+                    let id = id.clone();
+                    self.remove(&id);
+                }
+                _ => {
+                    self.shrink();
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn shrink(&mut self) {
+        const KEPT: usize = 64;
+        if self.entries.capacity() > KEPT.max(self.entries.len() * 4) {
+            self.entries.shrink_to(KEPT.max(self.entries.len() * 2));
+        }
+    }
+}
+
+fn weight(id: &SessionId, change: &Change) -> usize {
+    let text = match change {
+        Change::Save(text) => text.len(),
+        Change::Destroy => 0,
+    };
+    OVERHEAD_BYTES + id.as_str().len() + text
+}

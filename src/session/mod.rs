@@ -1,0 +1,7 @@
+//! What a session is made of here: an id, a text, a lifetime. Plain values.
+
+mod id;
+mod record;
+
+pub use id::SessionId;
+pub use record::{Lifetime, Record};

@@ -1,0 +1,79 @@
+//! A session's text and how long it lives.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+
+/// How long a session lives from the moment it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Until it is destroyed (`disableTTL`).
+    Unlimited,
+    /// This many milliseconds, at least 1.
+    Millis(u64),
+}
+
+impl Lifetime {
+    /// The longest lifetime: what a JavaScript date can reach, and far from overflowing Redis's 64 bits.
+    const MAX_MILLIS: f64 = 8.64e15;
+
+    /// Takes JavaScript's number of milliseconds, `None` for no end. A part of a millisecond counts as a whole one, so
+    /// that nothing expires before its cookie says so.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidTtl`] when it is not a number, or not above 0: the caller destroys a session whose time is up.
+    pub fn from_millis(millis: Option<f64>) -> Result<Self, Error> {
+        match millis {
+            None => Ok(Self::Unlimited),
+            Some(millis) if millis > 0.0 => {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "above 0 and bounded on this line"
+                )]
+                let whole = millis.min(Self::MAX_MILLIS).ceil() as u64;
+                Ok(Self::Millis(whole))
+            }
+            Some(_) => Err(Error::InvalidTtl),
+        }
+    }
+
+    /// Milliseconds, or `None` without end.
+    #[must_use]
+    pub fn millis(self) -> Option<u64> {
+        match self {
+            Self::Unlimited => None,
+            Self::Millis(millis) => Some(millis),
+        }
+    }
+}
+
+/// A session as it is stored: text that this library does not look into, and what is left of its life. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// What the serializer made of the session.
+    pub text: Arc<str>,
+    /// How long it has to live.
+    pub lifetime: Lifetime,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_millisecond_counts_as_a_whole_one() {
+        assert_eq!(Lifetime::from_millis(Some(0.2)), Ok(Lifetime::Millis(1)));
+        assert_eq!(Lifetime::from_millis(Some(4.0)), Ok(Lifetime::Millis(4)));
+    }
+
+    #[test]
+    fn is_bounded_above_and_refused_below() {
+        let longest = Lifetime::from_millis(Some(f64::INFINITY)).expect("clamped").millis();
+        assert_eq!(longest, Some(8_640_000_000_000_000));
+        for millis in [0.0, -1.0, f64::NAN, f64::NEG_INFINITY] {
+            assert_eq!(Lifetime::from_millis(Some(millis)), Err(Error::InvalidTtl));
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Counters, as `stats()` shows them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds `count`.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// What it has come to.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one store has done since it was made.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Reads asked for.
+    pub gets: Counter,
+    /// Writes asked for.
+    pub sets: Counter,
+    /// Renewals asked for.
+    pub touches: Counter,
+    /// Destroys asked for.
+    pub destroys: Counter,
+    /// Reads that found something that is not a session.
+    pub corrupt: Counter,
+    /// Operations answered from memory.
+    pub served_from_memory: Counter,
+    /// Operations that waited for Redis longer than the command timeout.
+    pub timeouts: Counter,
+    /// Connections made to Redis.
+    pub connections: Counter,
+    /// Changes written to Redis after it was away.
+    pub replayed: Counter,
+}
