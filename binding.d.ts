@@ -10,24 +10,20 @@
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
 /** A listing in progress, for `next`. */
-export declare class NativeListing {}
+export declare class NativeListing {
+  /** A new listing of ids, or of ids and texts in turn. */
+  constructor(withText: boolean)
+}
 
 export declare class NativeStore {
-  constructor(settings: Array<NativeSetting>, deliver: (results: Array<any>, notices: Array<any>) => void)
-  get(operation: number, id: string): Reply
-  /** `lifetime` in milliseconds, null for no end. */
-  set(operation: number, id: string, text: string, lifetime?: number | undefined | null): Reply
-  touch(operation: number, id: string, lifetime?: number | undefined | null): Reply
-  destroy(operation: number, id: string): Reply
+  constructor(settings: Array<NativeSetting>, deliver: (numbers: Float64Array, texts: string, rare: Array<any>) => void)
+  /** What the functions call this store. */
+  get number(): number
   length(operation: number): Reply
   clear(operation: number): Reply
-  /** A new listing of ids, or of ids and texts in turn. */
-  list(withText: boolean): NativeListing
   next(operation: number, listing: NativeListing): Reply
   ready(operation: number): Reply
   close(operation: number): Reply
-  /** Sends what was asked for since the last call. */
-  flush(): void
   /** Holds the event loop, or lets go of it. */
   hold(held: boolean): void
   reportUnreadable(id: string, reason: string): void
@@ -35,6 +31,13 @@ export declare class NativeStore {
   get config(): NativeConfig
   stats(): NativeStats
 }
+
+export declare function destroy(store: number, operation: number, id: string): Reply
+
+/** Sends what was asked for since the last call. */
+export declare function flush(store: number): void
+
+export declare function get(store: number, operation: number, id: string): Reply
 
 /** The part of a checked configuration that JavaScript works with. */
 export interface NativeConfig {
@@ -70,7 +73,11 @@ export interface NativeStats {
   timeouts: number
   connections: number
   replayed: number
-  inFlight: number
   entries: number
   bytes: number
 }
+
+/** `lifetime` in milliseconds, infinite for no end. */
+export declare function set(store: number, operation: number, id: string, text: string, lifetime: number): Reply
+
+export declare function touch(store: number, operation: number, id: string, lifetime: number): Reply

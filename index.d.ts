@@ -122,8 +122,6 @@ export interface StoreError extends Error {
     | 'ERR_INTERNAL'
 }
 
-type Callback<T = void> = (error: any, value?: T) => void
-
 /** Await it for an array, or iterate over it (`for await`) to hold only one batch at a time. Nothing is read before. */
 export interface Listing<T> extends Promise<T[]>, AsyncIterable<T> {}
 

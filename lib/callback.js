@@ -4,7 +4,23 @@
 
 const { AsyncResource } = require('node:async_hooks')
 
+const { flush } = require('../binding')
 const { createError, fromNative } = require('./errors')
+
+// What a result is, as the addon numbers it: EVENT, the last but one, needs no name here.
+const DONE = 0
+const NOTHING = 1
+const TEXT = 2
+const NUMBER = 3
+const LIST = 4
+const FAILURE = 5
+const LOG = 7
+
+// How many of the rare values belong to a result of each kind.
+const RARE_VALUES = [0, 0, 0, 0, 1, 2, 3, 2]
+
+// So many operations are sent together at the most: while Redis works on the first, JavaScript makes the next.
+const SENT_TOGETHER = 24
 
 // Stores with an answer outstanding. The addon holds its store weakly, so that one that nobody uses any more can be
 // collected; someone who waits is a user.
@@ -13,23 +29,30 @@ const busy = new Set()
 /** Operations under way: their numbers, and who waits for each. */
 class Operations {
   #native = null
+  #store = 0
   #waiting = []
   #free = []
   #underWay = 0
+  #unsent = 0
   #flushPlanned = false
   #flush = () => {
     this.#flushPlanned = false
-    this.#native.flush()
+    if (this.#unsent > 0) this.#send()
+  }
+
+  get underWay() {
+    return this.#underWay
   }
 
   /** The addon's store, as soon as it is made. */
   attach(native) {
     this.#native = native
+    this.#store = native.number
   }
 
   /**
-   * Starts an operation. `start(native, number)` returns what the addon returns: the reply, or null for one that comes
-   * later. `read(value, lifetime)` turns a reply into the result. Without a callback, returns a promise.
+   * Starts an operation. `start(operation, store)` returns what the addon returns: the reply, or null for one that
+   * comes later. `read(value, life)` turns a reply into the result. Without a callback, returns a promise.
    */
   run(callback, start, read) {
     if (callback === undefined || callback === null) {
@@ -40,7 +63,7 @@ class Operations {
     if (typeof callback !== 'function') {
       throw createError(
         'ERR_INVALID_ARGUMENT',
-        `The callback is of type ${typeof callback}. Expected a function, or nothing for a promise.`,
+        `The callback is of type ${typeof callback}. Expected a function, or nothing for a promise.`
       )
     }
     this.#start(start, read, callback, AsyncResource)
@@ -48,44 +71,50 @@ class Operations {
 
   // With a callback, a later answer is given in the caller's async context, which a promise would have kept too.
   #start(start, read, settle, Context) {
-    const number = this.#free.pop() ?? this.#waiting.length
-    this.#waiting[number] = null
+    const operation = this.#free.length > 0 ? this.#free.pop() : this.#waiting.push(null) - 1
     let reply
     try {
-      reply = start(this.#native, number)
+      reply = start(operation, this.#store)
     } catch (error) {
-      this.#free.push(number)
+      this.#free.push(operation)
       settle(fromNative(error))
       return
     }
     if (reply !== null) {
-      this.#free.push(number)
+      this.#free.push(operation)
       finish(settle, read, reply[0], reply[1])
       return
     }
-    this.#waiting[number] = {
-      settle,
-      read,
-      context: Context && new Context('MEETABL_SESSION', { requireManualDestroy: true }),
-    }
-    this.#underWay++
-    if (this.#underWay === 1) this.#setBusy(true)
-    if (!this.#flushPlanned) {
+    const context = Context && new Context('MEETABL_SESSION', { requireManualDestroy: true })
+    this.#waiting[operation] = { settle, read, context }
+    if (++this.#underWay === 1) this.#setBusy(true)
+    if (++this.#unsent === SENT_TOGETHER) this.#send()
+    else if (!this.#flushPlanned) {
       this.#flushPlanned = true
       queueMicrotask(this.#flush)
     }
   }
 
-  /** Takes a batch of the addon's results: four values for each. */
-  deliver(results) {
-    for (let at = 0; at < results.length; at += 4) {
-      const number = results[at]
-      const operation = this.#waiting[number]
-      this.#waiting[number] = null
-      this.#free.push(number)
-      this.#underWay--
+  #send() {
+    this.#unsent = 0
+    flush(this.#store)
+  }
+
+  /** Takes a batch of the addon's results, and calls `notify(isLog, ...)` for each event and log line in it. */
+  deliver(numbers, texts, rare, notify) {
+    let end = 0
+    let next = 0
+    for (let at = 0; at < numbers.length; at += 4) {
+      const operation = numbers[at]
+      const kind = numbers[at + 1]
+      const start = end
+      const first = next
+      if (kind === TEXT) end += numbers[at + 2]
+      else next += RARE_VALUES[kind]
       try {
-        settleLater(operation, results[at + 1], results[at + 2], results[at + 3])
+        if (kind === TEXT) this.#settle(operation, texts.slice(start, end), numbers[at + 3])
+        else if (kind === DONE) this.#settle(operation)
+        else this.#deliverOther(operation, kind, numbers[at + 2], rare.slice(first, next), notify)
       } catch (error) {
         // What a caller's callback throws is the process's to hear of, and no other callback's concern.
         queueMicrotask(() => {
@@ -93,7 +122,34 @@ class Operations {
         })
       }
     }
-    if (this.#underWay === 0 && results.length > 0) this.#setBusy(false)
+  }
+
+  #deliverOther(operation, kind, number, values, notify) {
+    if (kind === NOTHING) this.#settle(operation, null)
+    else if (kind === NUMBER) this.#settle(operation, number)
+    else if (kind === LIST) this.#settle(operation, values[0])
+    else if (kind === FAILURE) this.#fail(operation, createError(values[0], values[1]))
+    else notify(kind === LOG, ...values)
+  }
+
+  #settle(operation, value, life) {
+    const { settle, read, context } = this.#take(operation)
+    if (context === null) finish(settle, read, value, life)
+    else inContext(context, finish, settle, read, value, life)
+  }
+
+  #fail(operation, error) {
+    const { settle, context } = this.#take(operation)
+    if (context === null) settle(error)
+    else inContext(context, settle, error)
+  }
+
+  #take(operation) {
+    const waiter = this.#waiting[operation]
+    this.#waiting[operation] = null
+    this.#free.push(operation)
+    if (--this.#underWay === 0) this.#setBusy(false)
+    return waiter
   }
 
   // An idle store never keeps the process alive. One that owes an answer does, for as long as Redis may take.
@@ -104,25 +160,19 @@ class Operations {
   }
 }
 
-function settleLater({ settle, read, context }, code, value, lifetime) {
-  if (context === null) return complete(settle, read, code, value, lifetime)
+function inContext(context, call, ...values) {
   try {
-    context.runInAsyncScope(complete, undefined, settle, read, code, value, lifetime)
+    context.runInAsyncScope(call, undefined, ...values)
   } finally {
     context.emitDestroy()
   }
 }
 
-function complete(settle, read, code, value, lifetime) {
-  if (code === null) finish(settle, read, value, lifetime)
-  else settle(createError(code, value))
-}
-
 // The callback is outside the `try`: what it throws is not what failed here.
-function finish(settle, read, value, lifetime) {
+function finish(settle, read, value, life) {
   let result
   try {
-    result = read(value, lifetime)
+    result = read(value, life)
   } catch (error) {
     settle(error)
     return
@@ -135,7 +185,7 @@ function finish(settle, read, value, lifetime) {
 function settleWhenKnown(settle, promise) {
   promise.then(
     (result) => queueMicrotask(() => settle(null, result)),
-    (error) => queueMicrotask(() => settle(error)),
+    (error) => queueMicrotask(() => settle(error))
   )
 }
 

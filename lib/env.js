@@ -11,7 +11,7 @@ const VARIABLES = {
   REDIS_PASSWORD: 'password',
   REDIS_DB: 'db',
   REDIS_TLS: 'tls',
-  SESSION_TIMEOUT: 'SESSION_TIMEOUT',
+  SESSION_TIMEOUT: 'SESSION_TIMEOUT'
 }
 
 const GROUPS = { cache: ['maxBytes'], tls: ['ca', 'cert', 'key'] }
@@ -22,7 +22,7 @@ function collectSettings(options, env) {
   const variables = Object.entries(VARIABLES).filter(([variable]) => env[variable])
   return [
     ...given.flatMap(([name, value]) => fromOption(name, value)),
-    ...variables.map(([variable, name]) => ({ name, variable, value: env[variable] })),
+    ...variables.map(([variable, name]) => ({ name, variable, value: env[variable] }))
   ]
 }
 

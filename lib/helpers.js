@@ -38,7 +38,7 @@ function requireSession(req) {
   if (req.session) return req.session
   throw createError(
     'ERR_NO_SESSION',
-    'This request has no session. Expected express-session to run before, and the session not to be destroyed yet.',
+    'This request has no session. Expected express-session to run before, and the session not to be destroyed yet.'
   )
 }
 
@@ -74,7 +74,7 @@ function settle(promise, callback) {
   // In a microtask of its own, so that what the callback throws is no rejection.
   promise.then(
     () => queueMicrotask(() => callback()),
-    (error) => queueMicrotask(() => callback(error)),
+    (error) => queueMicrotask(() => callback(error))
   )
 }
 

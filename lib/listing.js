@@ -8,7 +8,7 @@ function listing(callback, readPages) {
   if (callback === undefined || callback === null) return list
   list.then(
     (items) => queueMicrotask(() => callback(null, items)),
-    (error) => queueMicrotask(() => callback(error)),
+    (error) => queueMicrotask(() => callback(error))
   )
 }
 

@@ -19,7 +19,7 @@ function createLog(logger) {
     throw createError(
       'ERR_INVALID_OPTION',
       `The option \`logger\` has no method \`${missing}\`. Expected debug, info, warn and error, as console, pino and ` +
-        'winston have, or `false` for silence.',
+        'winston have, or `false` for silence.'
     )
   }
   return (level, line) => logger[level](line)

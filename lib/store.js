@@ -4,12 +4,15 @@
 
 const { Store } = require('express-session')
 
-const { NativeStore } = require('../binding')
+const native = require('../binding')
 const { Operations } = require('./callback')
 const { collectSettings, isPlainObject } = require('./env')
 const { createError, fromNative } = require('./errors')
 const { listing } = require('./listing')
 const { createLog } = require('./logger')
+
+// The addon's reply when nothing has to be done.
+const ANSWERED = []
 
 const done = () => {}
 const same = (value) => value
@@ -38,38 +41,40 @@ class RedisStore extends Store {
   get(sid, callback) {
     return this.#run(
       callback,
-      (native, number) => native.get(number, checkId(sid)),
-      (text, lifetime) => (text === null ? null : this.#read(sid, text, lifetime)),
+      (operation, store) => native.get(store, operation, checkId(sid)),
+      (text, life) => (text === null ? null : this.#read(sid, text, life))
     )
   }
 
   set(sid, session, callback) {
-    return this.#run(callback, (native, number) => {
+    return this.#run(callback, (operation, store) => {
       const lifetime = this.#lifetime(session)
-      if (lifetime <= 0) return native.destroy(number, checkId(sid))
-      return native.set(number, checkId(sid), this.#write(session), this.disableTTL ? null : lifetime)
+      if (lifetime <= 0) return native.destroy(store, operation, checkId(sid))
+      const text = this.#write(session)
+      return native.set(store, operation, checkId(sid), text, this.disableTTL ? Number.POSITIVE_INFINITY : lifetime)
     })
   }
 
   touch(sid, session, callback) {
-    return this.#run(callback, (native, number) => {
+    return this.#run(callback, (operation, store) => {
       checkId(sid)
-      if (this.disableTouch || this.disableTTL) return []
+      if (this.disableTouch || this.disableTTL) return ANSWERED
       const lifetime = this.#lifetime(session)
-      return lifetime <= 0 ? native.destroy(number, sid) : native.touch(number, sid, lifetime)
+      if (lifetime <= 0) return native.destroy(store, operation, sid)
+      return native.touch(store, operation, sid, lifetime)
     })
   }
 
   destroy(sid, callback) {
-    return this.#run(callback, (native, number) => native.destroy(number, checkId(sid)))
+    return this.#run(callback, (operation, store) => native.destroy(store, operation, checkId(sid)))
   }
 
   clear(callback) {
-    return this.#run(callback, (native, number) => native.clear(number))
+    return this.#run(callback, (operation) => this.#native.clear(operation))
   }
 
   length(callback) {
-    return this.#run(callback, (native, number) => native.length(number), same)
+    return this.#run(callback, (operation) => this.#native.length(operation), same)
   }
 
   ids(callback) {
@@ -81,11 +86,11 @@ class RedisStore extends Store {
   }
 
   ready() {
-    return this.#run(undefined, (native, number) => native.ready(number), same)
+    return this.#run(undefined, (operation) => this.#native.ready(operation), same)
   }
 
   close() {
-    return this.#run(undefined, (native, number) => native.close(number))
+    return this.#run(undefined, (operation) => this.#native.close(operation))
   }
 
   [Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose')]() {
@@ -97,7 +102,7 @@ class RedisStore extends Store {
   }
 
   stats() {
-    return this.#native.stats()
+    return { ...this.#native.stats(), inFlight: this.#operations.underWay }
   }
 
   #run(callback, start, read = done) {
@@ -105,9 +110,9 @@ class RedisStore extends Store {
   }
 
   async *#pages(withText) {
-    const list = this.#native.list(withText)
+    const list = new native.NativeListing(withText)
     for (;;) {
-      const page = await this.#run(undefined, (native, number) => native.next(number, list), same)
+      const page = await this.#run(undefined, (operation) => this.#native.next(operation, list), same)
       if (page === null) return
       yield page
     }
@@ -125,10 +130,10 @@ class RedisStore extends Store {
   }
 
   /** The session in a stored text, with its live expiry; null when there is none in it. */
-  #read(sid, text, lifetime) {
+  #read(sid, text, life) {
     const session = this.#parse(sid, text)
-    if (typeof session?.then === 'function') return session.then((parsed) => this.#renew(parsed, lifetime))
-    return this.#renew(session, lifetime)
+    if (typeof session?.then === 'function') return session.then((parsed) => this.#renew(parsed, life))
+    return this.#renew(session, life)
   }
 
   #parse(sid, text) {
@@ -141,7 +146,7 @@ class RedisStore extends Store {
     if (typeof session?.then !== 'function') return this.#checkSession(sid, session)
     return session.then(
       (parsed) => this.#checkSession(sid, parsed),
-      () => this.#unreadable(sid, 'the serializer cannot parse it'),
+      () => this.#unreadable(sid, 'the serializer cannot parse it')
     )
   }
 
@@ -155,12 +160,12 @@ class RedisStore extends Store {
   }
 
   // A `ttl` function gives the key another life than the cookie, so then the cookie's expiry stays as it was stored.
-  #renew(session, lifetime) {
+  #renew(session, life) {
     const cookie = session?.cookie
-    if (typeof lifetime !== 'number' || typeof cookie?.expires !== 'string' || typeof this.ttl === 'function') {
+    if (life === Number.POSITIVE_INFINITY || typeof cookie?.expires !== 'string' || typeof this.ttl === 'function') {
       return session
     }
-    const live = Date.now() + lifetime
+    const live = Date.now() + life
     if (Math.abs(live - Date.parse(cookie.expires)) > drift(cookie.originalMaxAge)) {
       cookie.expires = new Date(live).toISOString()
     }
@@ -191,45 +196,40 @@ class RedisStore extends Store {
 /** Makes the addon's store. It does not keep `store` alive. */
 function createNative(settings, store, operations, log) {
   const [weakStore, weakOperations] = [new WeakRef(store), new WeakRef(operations)]
-  const deliver = (results, notices) => {
-    weakOperations.deref()?.deliver(results)
-    for (let at = 0; at < notices.length; at += 4) {
-      try {
-        notify(weakStore.deref(), log, notices[at], notices[at + 1], notices[at + 2], notices[at + 3])
-      } catch (error) {
-        queueMicrotask(() => {
-          throw error
-        })
-      }
-    }
+  const notify = (isLog, name, first, second) => {
+    if (isLog) log(name, first)
+    else emit(weakStore.deref(), name, first, second)
   }
   try {
-    return new NativeStore(settings, deliver)
+    return new native.NativeStore(settings, (numbers, texts, rare) => {
+      weakOperations.deref()?.deliver(numbers, texts, rare, notify)
+    })
   } catch (error) {
     throw fromNative(error)
   }
 }
 
-function notify(store, log, kind, name, first, second) {
-  if (kind === 'log') return log(name, first)
-  if (name === 'error') {
-    // An `error` event that nobody listens to would end the process.
-    if (store?.listenerCount('error') > 0) store.emit('error', createError(first, second))
-  } else if (name === 'reconnecting') store?.emit(name, { attempt: first, delayMs: second })
+function emit(store, name, first, second) {
+  if (name === 'reconnecting') store?.emit(name, { attempt: first, delayMs: second })
   else if (name === 'recovered') store?.emit(name, { replayed: first })
-  else store?.emit(name)
+  else if (name !== 'error') store?.emit(name)
+  // An `error` event that nobody listens to would end the process.
+  else if (store?.listenerCount(name) > 0) store.emit(name, createError(first, second))
 }
 
 function checkOptions(options) {
   if (!isPlainObject(options)) {
-    throw createError('ERR_INVALID_OPTION', `The options are of type ${typeof options}. Expected an object, or nothing.`)
+    throw createError(
+      'ERR_INVALID_OPTION',
+      `The options are of type ${typeof options}. Expected an object, or nothing.`
+    )
   }
   if (options.client !== undefined) {
     throw createError(
       'ERR_INVALID_OPTION',
       'The option `client` is not used: this store makes its own connection to Redis. Expected this instead:\n' +
         "  const { RedisStore } = require('meetabl-session')\n" +
-        "  const store = new RedisStore({ url: 'redis://localhost:6379' })",
+        "  const store = new RedisStore({ url: 'redis://localhost:6379' })"
     )
   }
   const { serializer } = options
@@ -249,7 +249,7 @@ function checkLifetime(milliseconds) {
   if (!Number.isNaN(milliseconds)) return milliseconds
   throw createError(
     'ERR_INVALID_TTL',
-    "The session's lifetime is not a number. Expected `cookie.expires` to be a date, or `ttl` to give seconds.",
+    "The session's lifetime is not a number. Expected `cookie.expires` to be a date, or `ttl` to give seconds."
   )
 }
 

@@ -30,8 +30,8 @@ pub fn dispatch(sink: Arc<dyn LogSink>) -> Dispatch {
 /// who reads it.
 #[must_use]
 pub fn log_name(id: &SessionId) -> String {
-    static SALT: Lazy<[u8; 32]> = Lazy::new(rand::random);
-    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&*SALT).expect("HMAC takes a key of any length");
+    static SALT: Lazy<[u8; 64]> = Lazy::new(rand::random);
+    let mut mac = Hmac::<sha2::Sha256>::new(&(*SALT).into());
     mac.update(id.as_str().as_bytes());
     mac.finalize().into_bytes()[..6].iter().fold(String::new(), |mut name, byte| {
         let _ = write!(name, "{byte:02x}");

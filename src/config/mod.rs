@@ -52,9 +52,7 @@ impl StoreConfig {
             scan_count: settings.whole("scanCount", &(1..=100_000))?.map_or(100, usize_from),
             command_timeout: milliseconds(&mut settings, "commandTimeoutMs", 500)?,
             connect_timeout: milliseconds(&mut settings, "connectTimeoutMs", 1000)?,
-            cache_max_bytes: settings
-                .whole("cache.maxBytes", &(65_536..=1 << 40))?
-                .map_or(64 << 20, usize_from),
+            cache_max_bytes: settings.whole("cache.maxBytes", &(65_536..=1 << 40))?.map_or(64 << 20, usize_from),
         };
         settings.finish()?;
         Ok(config)
@@ -67,7 +65,9 @@ fn prefix(settings: &mut Settings) -> Result<String, Error> {
     };
     let prefix = setting.text()?;
     if prefix.is_empty() || prefix.len() > 256 {
-        return Err(setting.refuse("1 to 256 bytes of text: without a prefix, `clear()` would empty the whole database"));
+        return Err(
+            setting.refuse("1 to 256 bytes of text: without a prefix, `clear()` would empty the whole database")
+        );
     }
     Ok(prefix)
 }

@@ -74,9 +74,7 @@ impl Setting {
 
     pub(super) fn number(&self, allowed: &RangeInclusive<f64>, unit: &str) -> Result<f64, Error> {
         let number = self.as_number().filter(|number| allowed.contains(number));
-        number.ok_or_else(|| {
-            self.refuse(&format!("a number of {unit} from {} to {}", allowed.start(), allowed.end()))
-        })
+        number.ok_or_else(|| self.refuse(&format!("a number of {unit} from {} to {}", allowed.start(), allowed.end())))
     }
 
     pub(super) fn whole(&self, allowed: &RangeInclusive<u64>) -> Result<u64, Error> {
@@ -86,9 +84,9 @@ impl Setting {
             reason = "`as` saturates, and what it saturates to is checked against the range"
         )]
         let whole = self.as_number().filter(|number| number.fract() == 0.0 && *number >= 0.0).map(|n| n as u64);
-        whole.filter(|number| allowed.contains(number)).ok_or_else(|| {
-            self.refuse(&format!("a whole number from {} to {}", allowed.start(), allowed.end()))
-        })
+        whole
+            .filter(|number| allowed.contains(number))
+            .ok_or_else(|| self.refuse(&format!("a whole number from {} to {}", allowed.start(), allowed.end())))
     }
 
     /// The number it holds. The environment has only text, so there text that reads as a number is one.

@@ -1,14 +1,13 @@
 //! Listing, counting and clearing: batch by batch, so that memory stays flat whatever the number of sessions.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
 use super::{Outcome, Shared};
 use crate::error::Error;
 use crate::redis::{Connection, Page, Reply, Request, Session};
-use crate::replica::{Lookup, Replica};
+use crate::replica::{Lookup, Replica, Sequence};
 use crate::session::{Record, SessionId};
 
 /// One batch of a listing.
@@ -17,7 +16,7 @@ pub enum Entries {
     /// Ids.
     Ids(Vec<SessionId>),
     /// Ids with the texts under them.
-    Sessions(Vec<(SessionId, Arc<str>)>),
+    Sessions(Vec<(SessionId, String)>),
 }
 
 /// A listing in progress: of ids, or of sessions.
@@ -31,7 +30,7 @@ enum Progress {
     /// Redis is asked.
     Redis(Page),
     /// Redis was away at the start: what the table held then.
-    Memory(VecDeque<(SessionId, Arc<str>)>),
+    Memory(VecDeque<(SessionId, String)>),
 }
 
 impl Listing {
@@ -72,16 +71,17 @@ impl Listing {
             return self.next_from_memory(&shared.replica, shared.config.scan_count);
         };
         let Some(ids) = next_ids(shared, connection, page).await? else { return Ok(Outcome::Entries(None)) };
-        let entries = if self.with_text {
-            Entries::Sessions(texts(shared, connection, ids).await?)
-        } else {
-            Entries::Ids(ids)
-        };
+        let entries =
+            if self.with_text { Entries::Sessions(texts(shared, connection, ids).await?) } else { Entries::Ids(ids) };
         Ok(Outcome::Entries(Some(entries)))
     }
 
-    fn entries(&self, batch: Vec<(SessionId, Arc<str>)>) -> Entries {
-        if self.with_text { Entries::Sessions(batch) } else { Entries::Ids(batch.into_iter().map(|(id, _)| id).collect()) }
+    fn entries(&self, batch: Vec<(SessionId, String)>) -> Entries {
+        if self.with_text {
+            Entries::Sessions(batch)
+        } else {
+            Entries::Ids(batch.into_iter().map(|(id, _)| id).collect())
+        }
     }
 }
 
@@ -96,8 +96,8 @@ pub(super) async fn count(shared: &Shared, connection: &Connection) -> Result<Ou
 }
 
 /// Removes. One command for each key, so that no single one holds Redis up, nor needs all keys on one node.
-pub(super) async fn clear(shared: &Shared, connection: &Connection) -> Result<Outcome, Error> {
-    shared.replica.clear();
+pub(super) async fn clear(shared: &Shared, connection: &Connection, sequence: Sequence) -> Result<Outcome, Error> {
+    shared.replica.clear(sequence);
     let mut page = Page::default();
     while let Some(ids) = next_ids(shared, connection, &mut page).await? {
         let requests: Vec<_> = ids.into_iter().map(Request::Destroy).collect();
@@ -128,7 +128,7 @@ async fn texts(
     shared: &Shared,
     connection: &Connection,
     ids: Vec<SessionId>,
-) -> Result<Vec<(SessionId, Arc<str>)>, Error> {
+) -> Result<Vec<(SessionId, String)>, Error> {
     let requests: Vec<_> = ids.iter().cloned().map(Request::Load).collect();
     let replies = connection.run(&shared.keys, &requests).await?;
     let mut found = Vec::with_capacity(ids.len());

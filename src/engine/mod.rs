@@ -22,13 +22,13 @@ use crate::config::StoreConfig;
 use crate::error::Error;
 use crate::failover::State;
 use crate::redis::{Keys, Request};
-use crate::replica::{Lookup, Replica};
+use crate::replica::{Lookup, Replica, Sequence};
 use crate::session::{Lifetime, Record, SessionId};
 use crate::stats::Stats;
 use crate::telemetry::{self, LogSink};
 pub use listing::{Entries, Listing};
-use queue::{Queue, Task};
-use ticket::Ticket;
+use queue::{Job, Queue, Task};
+use ticket::Tickets;
 
 /// The number under which a caller waits for an answer.
 pub type Operation = u32;
@@ -86,8 +86,8 @@ pub enum Event {
 
 /// Who is told of outcomes and events. Every method is called from the engine's threads and must not block.
 pub trait Observer: LogSink {
-    /// An operation that was answered [`Answer::Later`] has its outcome.
-    fn complete(&self, operation: Operation, outcome: Result<Outcome, Error>);
+    /// Operations that were answered [`Answer::Later`] have their outcomes.
+    fn complete(&self, outcomes: &mut dyn Iterator<Item = (Operation, Result<Outcome, Error>)>);
     /// Something happened.
     fn event(&self, event: Event);
     /// Hand on what has come together since the last call.
@@ -112,15 +112,15 @@ struct Shared {
     subscriber: Dispatch,
 }
 
-/// Threads for all stores of the process. They are never joined, so they never delay its exit.
+/// One thread for all stores of the process: it waits for sockets, and has little else to do. It is never joined, so it
+/// never delays the exit.
 static RUNTIME: Lazy<Runtime> = Lazy::new(|| {
-    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().clamp(1, 2));
     Builder::new_multi_thread()
-        .worker_threads(threads)
+        .worker_threads(1)
         .thread_name("meetabl-session")
         .enable_all()
         .build()
-        .expect("the system can start a thread")
+        .expect("the system can start a thread, or Node.js could not have started")
 });
 
 impl Engine {
@@ -165,12 +165,6 @@ impl Engine {
     #[must_use]
     pub fn replica(&self) -> &Replica {
         &self.shared.replica
-    }
-
-    /// Operations that wait for their answer.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.shared.queue.in_flight()
     }
 
     /// Reads a session: [`Outcome::Session`].
@@ -246,18 +240,14 @@ impl Engine {
     ///
     /// [`Error::Closed`].
     pub fn ready(&self, operation: Operation) -> Result<Answer, Error> {
-        self.shared.queue.wait_until_decided(self.ticket(operation)).map(|decided| match decided {
-            None => Answer::Later,
-            Some((ticket, state)) => ticket.withdraw(Outcome::State(state)),
-        })
+        let decided = self.shared.queue.wait_until_decided(operation)?;
+        Ok(decided.map_or(Answer::Later, |state| Answer::Now(Outcome::State(state))))
     }
 
     /// Finishes what is under way and lets go of Redis. Afterwards everything fails with [`Error::Closed`].
+    #[must_use]
     pub fn close(&self, operation: Operation) -> Answer {
-        match self.shared.queue.close(self.ticket(operation)) {
-            None => Answer::Later,
-            Some(ticket) => ticket.withdraw(Outcome::Done),
-        }
+        if self.shared.queue.close(operation) { Answer::Later } else { Answer::Now(Outcome::Done) }
     }
 
     /// Sends what was queued since the last call. Call it once per turn of the event loop.
@@ -274,22 +264,13 @@ impl Engine {
     fn perform(&self, operation: Operation, task: Task) -> Result<Answer, Error> {
         let shared = &self.shared;
         let held_here = match &task {
-            Task::Request(request) => shared.replica.load(request.id()) != Lookup::Unknown,
+            Task::Request(request) => shared.replica.holds(request.id()),
             Task::List(_) | Task::Count | Task::Clear => false,
         };
-        match shared.queue.push(self.ticket(operation), task, held_here)? {
+        match shared.queue.push(operation, task, held_here)? {
             None => Ok(Answer::Later),
-            Some((ticket, task)) => {
-                match shared.answer_from_memory(&task) {
-                    Ok(outcome) => Ok(ticket.withdraw(outcome)),
-                    Err(error) => Err(ticket.refuse(error)),
-                }
-            }
+            Some(job) => shared.answer_from_memory(&job).map(Answer::Now),
         }
-    }
-
-    fn ticket(&self, operation: Operation) -> Ticket {
-        Ticket::new(operation, self.shared.observer.clone())
     }
 }
 
@@ -301,15 +282,23 @@ impl Drop for Engine {
     }
 }
 
+impl Drop for Shared {
+    /// Nobody works on what is still queued: it is refused.
+    fn drop(&mut self) {
+        let queued = self.queue.take().into_iter().map(|job| job.operation).collect();
+        drop(Tickets::all(queued, self.observer.clone()));
+    }
+}
+
 impl Shared {
-    /// Does a task without Redis.
-    fn answer_from_memory(&self, task: &Task) -> Result<Outcome, Error> {
-        match task {
-            Task::Request(request) => self.answer_request_from_memory(request),
+    /// Does a job without Redis.
+    fn answer_from_memory(&self, job: &Job) -> Result<Outcome, Error> {
+        match &job.task {
+            Task::Request(request) => self.answer_request_from_memory(request, job.sequence),
             Task::List(listing) => listing.next_from_memory(&self.replica, self.config.scan_count),
             Task::Count => Ok(Outcome::Count(self.replica.ids().len() as u64)),
             Task::Clear => {
-                self.replica.clear();
+                self.replica.clear(job.sequence);
                 Ok(Outcome::Done)
             }
         }
@@ -317,26 +306,26 @@ impl Shared {
 
     /// What the table has to say. This is the answer while Redis is away, and to a command of which it is unknown
     /// whether Redis executed it.
-    fn answer_request_from_memory(&self, request: &Request) -> Result<Outcome, Error> {
+    fn answer_request_from_memory(&self, request: &Request, sequence: Sequence) -> Result<Outcome, Error> {
         self.stats.served_from_memory.increment();
         match request {
             Request::Load(id) => Ok(Outcome::Session(match self.replica.load(id) {
                 Lookup::Held(record) => Some(record),
                 Lookup::Destroyed | Lookup::Unknown => None,
             })),
-            Request::Save(id, record) => self.replica.save(id, record).map(|()| Outcome::Done),
+            Request::Save(id, record) => self.replica.save(id, record, sequence).map(|()| Outcome::Done),
             Request::Touch(id, lifetime) => {
-                self.replica.touch(id, *lifetime);
+                self.replica.touch(id, *lifetime, sequence);
                 Ok(Outcome::Done)
             }
-            Request::Destroy(id) => self.replica.destroy(id, self.longest_life()).map(|()| Outcome::Done),
+            Request::Destroy(id) => self.replica.destroy(id, self.longest_life(), sequence).map(|()| Outcome::Done),
         }
     }
 
     /// How long a destroyed session has to be remembered: it may live on in Redis for as long as any session does.
     fn longest_life(&self) -> Lifetime {
         let millis = (self.config.ttl_seconds * 1000.0).max(86_400_000.0);
-        Lifetime::from_millis(Some(millis)).unwrap_or(Lifetime::Unlimited)
+        Lifetime::from_millis(millis).unwrap_or(Lifetime::Unlimited)
     }
 
     fn report_unreadable(&self, id: &SessionId, reason: &str) {

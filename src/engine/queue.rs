@@ -2,17 +2,16 @@
 //!
 //! Both are behind one lock, so that no operation can be queued for a Redis that was just given up.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::Operation;
 use super::listing::Listing;
-use super::ticket::Ticket;
-use super::{Event, Outcome};
 use crate::error::Error;
 use crate::failover::State;
 use crate::redis::Request;
+use crate::replica::Sequence;
 
 /// What a [`Job`] asks for.
 pub(super) enum Task {
@@ -26,33 +25,35 @@ pub(super) enum Task {
     Clear,
 }
 
-/// A task, and who waits for it.
+/// A task, and the operation that it is done for.
 pub(super) struct Job {
-    pub(super) ticket: Ticket,
+    pub(super) operation: Operation,
+    /// Its place among all calls.
+    pub(super) sequence: Sequence,
     pub(super) task: Task,
 }
 
 #[derive(Default)]
 pub(super) struct Queue {
     inner: Mutex<Inner>,
-    /// Jobs queued or being worked on.
-    in_flight: AtomicUsize,
     wake: Notify,
     closing: Notify,
 }
 
 struct Inner {
     state: State,
+    /// Calls so far.
+    calls: Sequence,
     jobs: Vec<Job>,
     /// Who waits to know who serves.
-    undecided: Vec<Ticket>,
+    undecided: Vec<Operation>,
     /// Who waits for the end. `Some` from the first call of `close` on.
-    closing: Option<Vec<Ticket>>,
+    closing: Option<Vec<Operation>>,
 }
 
 impl Default for Inner {
     fn default() -> Self {
-        Self { state: State::Connecting, jobs: Vec::new(), undecided: Vec::new(), closing: None }
+        Self { state: State::Connecting, calls: 0, jobs: Vec::new(), undecided: Vec::new(), closing: None }
     }
 }
 
@@ -61,32 +62,29 @@ impl Queue {
         self.inner().state
     }
 
-    pub(super) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
     /// Queues a task for Redis. Gives it back when it is to be done `here`, in this process, or Redis is away.
-    pub(super) fn push(&self, ticket: Ticket, task: Task, here: bool) -> Result<Option<(Ticket, Task)>, Error> {
+    pub(super) fn push(&self, operation: Operation, task: Task, here: bool) -> Result<Option<Job>, Error> {
         let mut inner = self.inner();
         if inner.is_closed() {
-            return Err(ticket.refuse(Error::Closed));
+            return Err(Error::Closed);
         }
+        inner.calls += 1;
+        let job = Job { operation, sequence: inner.calls, task };
         if here || inner.state == State::Degraded {
-            return Ok(Some((ticket, task)));
+            return Ok(Some(job));
         }
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        inner.jobs.push(Job { ticket, task });
+        inner.jobs.push(job);
         Ok(None)
+    }
+
+    /// Whether anything is queued.
+    pub(super) fn is_empty(&self) -> bool {
+        self.inner().jobs.is_empty()
     }
 
     /// Everything queued so far.
     pub(super) fn take(&self) -> Vec<Job> {
         std::mem::take(&mut self.inner().jobs)
-    }
-
-    /// These many jobs were answered.
-    pub(super) fn done(&self, jobs: usize) {
-        self.in_flight.fetch_sub(jobs, Ordering::Relaxed);
     }
 
     pub(super) fn wake(&self) {
@@ -98,40 +96,34 @@ impl Queue {
         self.wake.notified().await;
     }
 
-    /// Changes the state, tells those who wait for the first decision, and returns the state before.
-    pub(super) fn enter(&self, state: State) -> State {
-        let (before, undecided) = {
-            let mut inner = self.inner();
-            (std::mem::replace(&mut inner.state, state), std::mem::take(&mut inner.undecided))
-        };
-        for ticket in undecided {
-            ticket.complete(Ok(Outcome::State(state)));
-        }
-        before
+    /// Changes the state. Returns the one before, and who waited for the first decision.
+    pub(super) fn enter(&self, state: State) -> (State, Vec<Operation>) {
+        let mut inner = self.inner();
+        (std::mem::replace(&mut inner.state, state), std::mem::take(&mut inner.undecided))
     }
 
-    /// Keeps the ticket until it is known who serves. Gives it back when that is known.
-    pub(super) fn wait_until_decided(&self, ticket: Ticket) -> Result<Option<(Ticket, State)>, Error> {
+    /// The state, or `None` while it is undecided who serves: then the operation is told when it is.
+    pub(super) fn wait_until_decided(&self, operation: Operation) -> Result<Option<State>, Error> {
         let mut inner = self.inner();
         match inner.state {
-            _ if inner.is_closed() => Err(ticket.refuse(Error::Closed)),
+            _ if inner.is_closed() => Err(Error::Closed),
             State::Connecting => {
-                inner.undecided.push(ticket);
+                inner.undecided.push(operation);
                 Ok(None)
             }
-            state => Ok(Some((ticket, state))),
+            state => Ok(Some(state)),
         }
     }
 
-    /// Lets nothing more in. Gives the ticket back when the end has already come.
-    pub(super) fn close(&self, ticket: Ticket) -> Option<Ticket> {
+    /// Lets nothing more in. `false` when the end has already come; else the operation is told when it does.
+    pub(super) fn close(&self, operation: Operation) -> bool {
         let mut inner = self.inner();
         if inner.state == State::Closed {
-            return Some(ticket);
+            return false;
         }
-        inner.closing.get_or_insert_default().push(ticket);
+        inner.closing.get_or_insert_default().push(operation);
         self.closing.notify_one();
-        None
+        true
     }
 
     /// Ends when `close` was called; again for each who waits for it.
@@ -141,14 +133,11 @@ impl Queue {
         }
     }
 
-    /// The end has come: tells those who wait for it.
-    pub(super) fn closed(&self, emit: impl FnOnce(Event)) {
-        self.enter(State::Closed);
-        let waiting = self.inner().closing.take();
-        emit(Event::Close);
-        for ticket in waiting.into_iter().flatten() {
-            ticket.complete(Ok(Outcome::Done));
-        }
+    /// The end has come. Returns who waits for it.
+    pub(super) fn closed(&self) -> Vec<Operation> {
+        let mut inner = self.inner();
+        inner.state = State::Closed;
+        inner.closing.take().unwrap_or_default()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -5,16 +5,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
-use super::queue::{Job, Task};
-use super::ticket::Ticket;
-use super::{Event, Outcome, Shared, listing};
+use super::queue::Task;
+use super::ticket::Tickets;
+use super::{Event, Observer, Operation, Outcome, Shared, listing};
 use crate::error::Error;
 use crate::failover::{Backoff, State};
 use crate::redis::{Connection, Reply, Request, Session, Trouble};
-use crate::replica::{Change, Pending};
+use crate::replica::{Change, Pending, Sequence};
 use crate::session::Record;
 
 /// How often a connection without traffic is asked for a sign of life.
@@ -33,7 +33,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         let trouble = tokio::select! {
             biased;
-            () = shared.queue.closing() => break,
+            () = shared.closing_with_nothing_to_write() => break,
             opened = shared.open() => match opened {
                 Err(error) => error,
                 Ok(connection) => {
@@ -46,9 +46,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             },
         };
         attempt += 1;
-        if attempt == 1 {
-            shared.fall_back();
-        }
+        shared.fall_back();
         let delay = backoff.delay(attempt, rand::random());
         shared.announce(trouble, attempt, delay);
         tokio::select! {
@@ -68,10 +66,8 @@ enum Ended {
 
 /// What a piece of work on the connection came to.
 enum Done {
-    /// It was done; its callers have their answers.
-    Work,
-    /// A batch's answers did not come; its callers were answered from memory.
-    Failed(Trouble),
+    /// It was done, and its caller has the answer.
+    Errand,
     /// The connection is alive, or not.
     Heartbeat(Result<(), Trouble>),
     /// Changes made while Redis was away are in Redis, or what came between.
@@ -82,7 +78,8 @@ enum Done {
 struct Service {
     shared: Arc<Shared>,
     connection: Connection,
-    /// All work is polled in one place and started in order, so commands reach Redis in the order of the calls.
+    /// Started in order and settled in order, so the calls take effect in the order in which they were made.
+    batches: FuturesOrdered<Pin<Box<dyn Future<Output = Answered> + Send>>>,
     work: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
     heartbeat: Interval,
     asking_for_life: bool,
@@ -98,6 +95,7 @@ impl Service {
         Self {
             shared,
             connection,
+            batches: FuturesOrdered::new(),
             work: FuturesUnordered::new(),
             heartbeat,
             asking_for_life: false,
@@ -115,13 +113,18 @@ impl Service {
         loop {
             tokio::select! {
                 biased;
+                Some(answered) = self.batches.next(), if !self.batches.is_empty() => match answered.settle(&shared) {
+                    Ok(()) => {}
+                    // One slow answer is not an outage: a heartbeat decides.
+                    Err(Trouble::TimedOut) => self.ask_for_life(),
+                    Err(trouble) => return self.give_up(trouble).await,
+                },
                 Some(done) = self.work.next(), if !self.work.is_empty() => {
                     if let Some(trouble) = self.take_note(done) {
                         return self.give_up(trouble).await;
                     }
-                    shared.observer.flush();
                 }
-                () = shared.queue.woken(), if self.work.len() < BATCHES => self.take_jobs(),
+                () = shared.queue.woken(), if self.batches.len() < BATCHES => self.take_jobs(),
                 () = &mut lost => return self.give_up(Trouble::Lost("the connection was lost".to_owned())).await,
                 _ = self.heartbeat.tick() => {
                     self.ask_for_life();
@@ -133,41 +136,42 @@ impl Service {
     }
 
     fn begin(&mut self) {
-        let shared = &self.shared;
+        let shared = self.shared.clone();
         shared.stats.connections.increment();
-        shared.observer.event(Event::Connect);
-        let before = shared.queue.enter(State::Ready);
-        self.recovering = before == State::Degraded;
-        tracing::info!("Connected to Redis at {}", shared.config.endpoint.address);
-        shared.observer.event(Event::Ready);
-        shared.observer.flush();
+        self.recovering = shared.enter(State::Ready, || {
+            tracing::info!("Connected to Redis at {}", shared.config.endpoint.address);
+            shared.observer.event(Event::Connect);
+            shared.observer.event(Event::Ready);
+        }) == State::Degraded;
+        // What was queued while the connection was made.
         shared.queue.wake();
         self.replay();
-        if self.recovering && !self.replaying {
+        if !self.replaying {
             self.recovered(0);
         }
     }
 
     fn take_jobs(&mut self) {
-        let mut batch = Batch::default();
-        for Job { ticket, task } in self.shared.queue.take() {
-            match task {
-                Task::Request(request) => batch.push(ticket, request),
-                task => self.work.push(Box::pin(errand(self.shared.clone(), self.connection.clone(), ticket, task))),
+        let mut batch = Batch::new(self.shared.observer.clone());
+        for job in self.shared.queue.take() {
+            match job.task {
+                Task::Request(request) => batch.add(job.operation, job.sequence, request),
+                task => {
+                    let ticket = Tickets::one(job.operation, self.shared.observer.clone());
+                    let (shared, connection) = (self.shared.clone(), self.connection.clone());
+                    self.work.push(Box::pin(errand(shared, connection, ticket, task, job.sequence)));
+                }
             }
         }
         if !batch.requests.is_empty() {
-            self.work.push(Box::pin(batch.run(self.shared.clone(), self.connection.clone())));
+            self.batches.push_back(Box::pin(batch.run(self.shared.clone(), self.connection.clone())));
         }
     }
 
     /// What follows from a piece of work. Returns why the connection has to be given up, if it has to.
     fn take_note(&mut self, done: Done) -> Option<Trouble> {
         match done {
-            Done::Work => {}
-            Done::Failed(Trouble::Lost(reason)) => return Some(Trouble::Lost(reason)),
-            // One slow answer is not an outage: a heartbeat decides.
-            Done::Failed(Trouble::TimedOut) => self.ask_for_life(),
+            Done::Errand => {}
             Done::Heartbeat(Ok(())) => self.asking_for_life = false,
             Done::Heartbeat(Err(trouble)) => return Some(trouble),
             Done::Replay(Ok(replayed)) => {
@@ -178,6 +182,7 @@ impl Service {
                 // The next heartbeat tries again.
                 self.replaying = false;
                 tracing::warn!("Sessions changed while Redis was away could not be written to it yet: {error}");
+                self.shared.observer.flush();
             }
         }
         None
@@ -201,7 +206,7 @@ impl Service {
 
     fn recovered(&mut self, replayed: u64) {
         if std::mem::take(&mut self.recovering) {
-            tracing::info!("Redis is back, {replayed} changed sessions were written to it");
+            tracing::info!("Redis is back: changes made meanwhile and written to it, {replayed}");
             self.shared.observer.event(Event::Recovered { replayed });
             self.shared.observer.flush();
         }
@@ -209,10 +214,9 @@ impl Service {
 
     /// Answers from memory all that still waits for this connection.
     async fn give_up(mut self, trouble: Trouble) -> Ended {
-        self.shared.queue.enter(State::Degraded);
+        self.shared.fall_back();
         self.connection.abandon();
-        while self.work.next().await.is_some() {}
-        self.shared.observer.flush();
+        self.settle_all().await;
         Ended::Trouble(trouble)
     }
 
@@ -220,60 +224,91 @@ impl Service {
     async fn finish(mut self) -> Ended {
         self.take_jobs();
         self.replay();
-        while self.work.next().await.is_some() {
-            self.shared.observer.flush();
-        }
+        self.settle_all().await;
         Ended::Closing
+    }
+
+    async fn settle_all(&mut self) {
+        while let Some(answered) = self.batches.next().await {
+            // Memory answered what Redis did not: all that can be done now.
+            let _ = answered.settle(&self.shared);
+        }
+        while self.work.next().await.is_some() {}
     }
 }
 
 /// Requests that go to Redis together, and who waits for them.
-#[derive(Default)]
 struct Batch {
-    tickets: Vec<Ticket>,
+    tickets: Tickets,
+    sequences: Vec<Sequence>,
     requests: Vec<Request>,
 }
 
+/// A batch with its replies.
+struct Answered {
+    batch: Batch,
+    replies: Result<Vec<Result<Reply, Error>>, Trouble>,
+}
+
 impl Batch {
-    fn push(&mut self, ticket: Ticket, request: Request) {
-        self.tickets.push(ticket);
+    fn new(observer: Arc<dyn Observer>) -> Self {
+        Self { tickets: Tickets::none(observer), sequences: Vec::new(), requests: Vec::new() }
+    }
+
+    fn add(&mut self, operation: Operation, sequence: Sequence, request: Request) {
+        self.tickets.add(operation);
+        self.sequences.push(sequence);
         self.requests.push(request);
     }
 
-    async fn run(self, shared: Arc<Shared>, connection: Connection) -> Done {
-        let count = self.tickets.len();
-        let done = match connection.run(&shared.keys, &self.requests).await {
-            Ok(replies) => {
-                for ((ticket, request), reply) in self.tickets.into_iter().zip(&self.requests).zip(replies) {
-                    ticket.complete(reply.map(|reply| shared.outcome(request, reply)));
-                }
-                Done::Work
-            }
-            Err(trouble) => {
-                if trouble == Trouble::TimedOut {
-                    shared.stats.timeouts.add(count as u64);
-                }
-                for (ticket, request) in self.tickets.into_iter().zip(&self.requests) {
-                    ticket.complete(shared.answer_request_from_memory(request));
-                }
-                Done::Failed(trouble)
-            }
-        };
-        shared.queue.done(count);
-        done
+    async fn run(self, shared: Arc<Shared>, connection: Connection) -> Answered {
+        let replies = connection.run(&shared.keys, &self.requests).await;
+        Answered { batch: self, replies }
     }
 }
 
-async fn errand(shared: Arc<Shared>, connection: Connection, ticket: Ticket, task: Task) -> Done {
+impl Answered {
+    /// Tells those who wait. Without replies, memory answers.
+    fn settle(self, shared: &Shared) -> Result<(), Trouble> {
+        let Batch { tickets, sequences, requests } = self.batch;
+        let calls = requests.iter().zip(sequences);
+        match self.replies {
+            Ok(replies) => {
+                let outcomes = calls.zip(replies).map(|((request, sequence), reply)| match request {
+                    // Changed in memory since it was sent, because an answer before this one did not come.
+                    Request::Load(id) if shared.replica.holds(id) => {
+                        shared.answer_request_from_memory(request, sequence)
+                    }
+                    Request::Load(_) | Request::Touch(..) => Ok(shared.outcome(request, reply?)),
+                    Request::Save(id, _) | Request::Destroy(id) => {
+                        let outcome = shared.outcome(request, reply?);
+                        shared.replica.supersede(id, sequence);
+                        Ok(outcome)
+                    }
+                });
+                tickets.answer(outcomes);
+                Ok(())
+            }
+            Err(trouble) => {
+                if trouble == Trouble::TimedOut {
+                    shared.stats.timeouts.add(requests.len() as u64);
+                }
+                tickets.answer(calls.map(|(request, sequence)| shared.answer_request_from_memory(request, sequence)));
+                Err(trouble)
+            }
+        }
+    }
+}
+
+async fn errand(shared: Arc<Shared>, connection: Connection, ticket: Tickets, task: Task, sequence: Sequence) -> Done {
     let outcome = match task {
         Task::List(listing) => listing.next(&shared, &connection).await,
         Task::Count => listing::count(&shared, &connection).await,
-        Task::Clear => listing::clear(&shared, &connection).await,
+        Task::Clear => listing::clear(&shared, &connection, sequence).await,
         Task::Request(_) => Err(Error::Internal),
     };
-    ticket.complete(outcome);
-    shared.queue.done(1);
-    Done::Work
+    ticket.answer([outcome].into_iter());
+    Done::Errand
 }
 
 /// Writes to Redis what changed while it was away, until nothing is left.
@@ -298,7 +333,7 @@ impl Pending {
     fn request(&self) -> Request {
         match &self.change {
             Change::Save(text) => {
-                Request::Save(self.id.clone(), Record { text: text.clone(), lifetime: self.lifetime })
+                Request::Save(self.id.clone(), Record { text: text.to_string(), lifetime: self.lifetime })
             }
             Change::Destroy => Request::Destroy(self.id.clone()),
         }
@@ -306,6 +341,22 @@ impl Pending {
 }
 
 impl Shared {
+    /// Changes the state, announces it, and then tells those who wait to know who serves. Returns the state before.
+    fn enter(&self, state: State, announce: impl FnOnce()) -> State {
+        let (before, undecided) = self.queue.enter(state);
+        announce();
+        Tickets::all(undecided, self.observer.clone()).answer(std::iter::repeat(Ok(Outcome::State(state))));
+        before
+    }
+
+    /// Ends when the store is to be closed and Redis is not needed for it.
+    async fn closing_with_nothing_to_write(&self) {
+        self.queue.closing().await;
+        if !self.queue.is_empty() || !self.replica.is_empty() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     async fn open(&self) -> Result<Connection, Error> {
         let config = &self.config;
         Connection::open(&config.endpoint, config.connect_timeout, config.command_timeout).await
@@ -324,13 +375,17 @@ impl Shared {
         }
     }
 
-    /// Memory serves from here on. What was queued for Redis is answered now.
+    /// Memory serves from here on, if it does not yet. What was queued for Redis is answered now.
     fn fall_back(&self) {
-        self.queue.enter(State::Degraded);
-        tracing::warn!(
-            "WARN: Redis unavailable, falling back to memory session store (not recommended for production)"
-        );
-        self.observer.event(Event::Fallback);
+        if self.queue.state() == State::Degraded {
+            return;
+        }
+        self.enter(State::Degraded, || {
+            tracing::warn!(
+                "WARN: Redis unavailable, falling back to memory session store (not recommended for production)"
+            );
+            self.observer.event(Event::Fallback);
+        });
         self.answer_queued();
     }
 
@@ -346,21 +401,24 @@ impl Shared {
         self.observer.flush();
     }
 
+    /// Nobody serves from here on. What is still queued is answered from memory.
     fn end(&self) {
-        self.queue.enter(State::Degraded);
+        self.enter(State::Degraded, || {});
         self.answer_queued();
         if !self.replica.is_empty() {
-            tracing::warn!("The store is closed; {} sessions in memory could not be written to Redis", self.replica.len());
+            tracing::warn!("Closed before Redis was back: changes in memory are lost, {}", self.replica.len());
         }
-        self.queue.closed(|event| self.observer.event(event));
-        self.observer.flush();
+        let waiting = self.queue.closed();
+        self.observer.event(Event::Close);
+        Tickets::all(waiting, self.observer.clone()).answer(std::iter::repeat(Ok(Outcome::Done)));
     }
 
     fn answer_queued(&self) {
         let jobs = self.queue.take();
-        self.queue.done(jobs.len());
-        for Job { ticket, task } in jobs {
-            ticket.complete(self.answer_from_memory(&task));
+        let mut tickets = Tickets::none(self.observer.clone());
+        for job in &jobs {
+            tickets.add(job.operation);
         }
+        tickets.answer(jobs.iter().map(|job| self.answer_from_memory(job)));
     }
 }

@@ -1,47 +1,51 @@
-//! The right, and the duty, to answer an operation once.
+//! The right, and the duty, to answer operations once.
 
 use std::sync::Arc;
 
-use super::{Answer, Observer, Operation, Outcome};
+use super::{Observer, Operation, Outcome};
 use crate::error::Error;
 
-/// Held by whoever works on an operation. A ticket that is dropped unanswered, because its task ended, answers with an
+/// Held by whoever works on these operations. What is dropped unanswered, because its task ended, is answered with an
 /// error: no caller waits for ever.
-pub(super) struct Ticket {
-    operation: Operation,
-    observer: Option<Arc<dyn Observer>>,
+pub(super) struct Tickets {
+    operations: Vec<Operation>,
+    observer: Arc<dyn Observer>,
 }
 
-impl Ticket {
-    pub(super) fn new(operation: Operation, observer: Arc<dyn Observer>) -> Self {
-        Self { operation, observer: Some(observer) }
+impl Tickets {
+    pub(super) fn none(observer: Arc<dyn Observer>) -> Self {
+        Self::all(Vec::new(), observer)
     }
 
-    /// Answers.
-    pub(super) fn complete(mut self, outcome: Result<Outcome, Error>) {
-        if let Some(observer) = self.observer.take() {
-            observer.complete(self.operation, outcome);
-        }
+    pub(super) fn one(operation: Operation, observer: Arc<dyn Observer>) -> Self {
+        Self::all(vec![operation], observer)
     }
 
-    /// Answers on the spot, so that the observer need not.
-    pub(super) fn withdraw(mut self, outcome: Outcome) -> Answer {
-        self.observer = None;
-        Answer::Now(outcome)
+    pub(super) fn all(operations: Vec<Operation>, observer: Arc<dyn Observer>) -> Self {
+        Self { operations, observer }
     }
 
-    /// Refuses on the spot, so that the observer need not.
-    pub(super) fn refuse(mut self, error: Error) -> Error {
-        self.observer = None;
-        error
+    pub(super) fn add(&mut self, operation: Operation) {
+        self.operations.push(operation);
+    }
+
+    /// Answers each with its outcome, in their order. An operation without an outcome gets an error.
+    pub(super) fn answer(mut self, outcomes: impl Iterator<Item = Result<Outcome, Error>>) {
+        // Outcomes may be made while they are taken: should that panic, the operations are still there to be refused.
+        let outcomes: Vec<_> = outcomes.take(self.operations.len()).collect();
+        let unanswered = self.operations.split_off(outcomes.len());
+        let answered = std::mem::replace(&mut self.operations, unanswered);
+        self.observer.complete(&mut answered.into_iter().zip(outcomes));
+        self.observer.flush();
     }
 }
 
-impl Drop for Ticket {
+impl Drop for Tickets {
     fn drop(&mut self) {
-        if let Some(observer) = self.observer.take() {
-            observer.complete(self.operation, Err(Error::Internal));
-            observer.flush();
+        if !self.operations.is_empty() {
+            let refused = std::mem::take(&mut self.operations).into_iter().map(|number| (number, Err(Error::Internal)));
+            self.observer.complete(&mut refused.into_iter());
+            self.observer.flush();
         }
     }
 }

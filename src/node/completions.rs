@@ -1,32 +1,91 @@
 //! Results, events and log lines on their way to JavaScript: collected, and handed over with one wake of the event loop
 //! for all that has come together.
+//!
+//! Crossing costs more than most results are worth, so a batch crosses as three values, whatever its size: numbers in
+//! one typed array, texts joined to one string, and what is rare in an ordinary array.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use napi::Env;
-use napi::bindgen_prelude::{Either5, FnArgs, Function, Null, Undefined};
+use napi::bindgen_prelude::{Either3, Float64Array, FnArgs, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use tracing::Level;
 
 use crate::engine::{Entries, Event, Observer, Operation, Outcome};
 use crate::error::Error;
-use crate::session::{Lifetime, Record};
+use crate::session::Lifetime;
 use crate::telemetry::LogSink;
 
-/// One value of a batch. Batches are flat arrays: an object for each result would cost more than the result.
-pub type Cell = Either5<Undefined, Null, f64, String, Vec<String>>;
-
-/// `deliver(results, notices)`.
-///
-/// `results` holds four values for each operation: its number, an error code or null, the value or the error's message,
-/// and what is left of a session's life in milliseconds. `notices` holds four for each event or log line: its kind
-/// (`event` or `log`), its name or level, and two values that depend on these.
-type Batch = FnArgs<(Vec<Cell>, Vec<Cell>)>;
-pub type Deliver<'a> = Function<'a, Batch, ()>;
+/// `deliver(numbers, texts, rare)`, as [`Batch`] has them.
+type Arguments = FnArgs<(Float64Array, String, Vec<Rare>)>;
+pub type Deliver<'a> = Function<'a, Arguments, ()>;
 
 /// A wake that does not keep the event loop alive.
-type Waker = ThreadsafeFunction<(), (), Batch, napi::Status, false, true>;
+type Waker = ThreadsafeFunction<(), (), Arguments, napi::Status, false, true>;
+
+/// Something that comes seldom enough to cross on its own.
+pub type Rare = Either3<f64, String, Vec<String>>;
+
+/// What a result is. Its place in this list is the number that crosses.
+#[derive(Clone, Copy)]
+enum Kind {
+    Done,
+    Nothing,
+    /// The text is the next piece of `texts`.
+    Text,
+    /// The number stands in the place of the length.
+    Number,
+    /// The value is the next of `rare`.
+    List,
+    /// A code and a message are the next two of `rare`.
+    Failure,
+    /// Not a result: a name and two values are the next three of `rare`.
+    Event,
+    /// Not a result: a level and a line are the next two of `rare`.
+    Log,
+}
+
+/// What has come together.
+#[derive(Default)]
+struct Batch {
+    /// Four for each result: operation, [`Kind`], length of its text in UTF-16 units, and what is left of the session's
+    /// life in milliseconds (infinite when it does not end).
+    numbers: Vec<f64>,
+    texts: String,
+    rare: Vec<Rare>,
+}
+
+impl Batch {
+    fn push(&mut self, operation: Operation, kind: Kind, length: f64, life: f64) {
+        self.numbers.extend([operation.into(), f64::from(kind as u8), length, life]);
+    }
+
+    fn push_text(&mut self, operation: Operation, text: &str, life: f64) {
+        let length = if text.is_ascii() { text.len() } else { text.encode_utf16().count() };
+        self.texts.push_str(text);
+        self.push(operation, Kind::Text, to_f64(length as u64), life);
+    }
+
+    fn push_outcome(&mut self, operation: Operation, outcome: Outcome) {
+        match outcome {
+            Outcome::Done => self.push(operation, Kind::Done, 0.0, 0.0),
+            Outcome::Session(None) | Outcome::Entries(None) => self.push(operation, Kind::Nothing, 0.0, 0.0),
+            Outcome::Session(Some(record)) => self.push_text(operation, &record.text, life(record.lifetime)),
+            Outcome::Count(count) => self.push(operation, Kind::Number, to_f64(count), 0.0),
+            Outcome::State(state) => self.push_text(operation, state.as_str(), 0.0),
+            Outcome::Entries(Some(entries)) => {
+                self.push(operation, Kind::List, 0.0, 0.0);
+                self.rare.push(Either3::C(flat(entries)));
+            }
+        }
+    }
+
+    fn push_rare<const N: usize>(&mut self, operation: Operation, kind: Kind, values: [Rare; N]) {
+        self.push(operation, kind, 0.0, 0.0);
+        self.rare.extend(values);
+    }
+}
 
 pub struct Completions {
     waiting: Arc<Waiting>,
@@ -35,7 +94,7 @@ pub struct Completions {
 
 #[derive(Default)]
 struct Waiting {
-    cells: Mutex<(Vec<Cell>, Vec<Cell>)>,
+    batch: Mutex<Batch>,
     /// Whether the event loop was woken for what is waiting.
     woken: AtomicBool,
 }
@@ -44,48 +103,55 @@ impl Completions {
     pub fn new(deliver: &Deliver<'_>) -> napi::Result<Self> {
         let waiting = Arc::new(Waiting::default());
         let source = waiting.clone();
-        let waker = deliver
-            .build_threadsafe_function::<()>()
-            .callee_handled::<false>()
-            .weak::<true>()
-            .build_callback(move |_| Ok(source.take().into()))?;
+        let waker = deliver.build_threadsafe_function::<()>().callee_handled::<false>().weak::<true>().build_callback(
+            move |_| {
+                let Batch { numbers, texts, rare } = source.take();
+                Ok((Float64Array::new(numbers), texts, rare).into())
+            },
+        )?;
         Ok(Self { waiting, waker })
     }
 }
 
 impl Waiting {
-    fn cells(&self) -> MutexGuard<'_, (Vec<Cell>, Vec<Cell>)> {
-        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
+    fn batch(&self) -> MutexGuard<'_, Batch> {
+        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> (Vec<Cell>, Vec<Cell>) {
-        // Before the cells are taken: what comes after that wakes again.
+    fn take(&self) -> Batch {
+        // Before the batch is taken: what comes after that wakes again.
         self.woken.store(false, Ordering::SeqCst);
-        std::mem::take(&mut *self.cells())
+        std::mem::take(&mut *self.batch())
     }
 }
 
 impl Observer for Completions {
-    fn complete(&self, operation: Operation, outcome: Result<Outcome, Error>) {
-        let [value, life] = match &outcome {
-            Ok(outcome) => values(outcome),
-            Err(error) => [text(&error.to_string()), Either5::A(())],
-        };
-        let code = outcome.err().map_or(Either5::B(Null), |error| text(error.code()));
-        self.waiting.cells().0.extend([Either5::C(operation.into()), code, value, life]);
+    fn complete(&self, outcomes: &mut dyn Iterator<Item = (Operation, Result<Outcome, Error>)>) {
+        let mut batch = self.waiting.batch();
+        for (operation, outcome) in outcomes {
+            match outcome {
+                Ok(outcome) => batch.push_outcome(operation, outcome),
+                Err(error) => {
+                    batch.push_rare(operation, Kind::Failure, [text(error.code()), Either3::B(error.to_string())]);
+                }
+            }
+        }
     }
 
     fn event(&self, event: Event) {
-        let (name, [first, second]) = match event {
-            Event::Connect => ("connect", nothing()),
-            Event::Ready => ("ready", nothing()),
-            Event::Fallback => ("fallback", nothing()),
-            Event::Close => ("close", nothing()),
-            Event::Reconnecting { attempt, delay_ms } => ("reconnecting", [number(attempt), count(delay_ms)]),
-            Event::Recovered { replayed } => ("recovered", [count(replayed), Either5::A(())]),
-            Event::Error(error) => ("error", [text(error.code()), text(&error.to_string())]),
+        const NONE: Rare = Either3::A(0.0);
+        let (name, first, second) = match event {
+            Event::Connect => ("connect", NONE, NONE),
+            Event::Ready => ("ready", NONE, NONE),
+            Event::Fallback => ("fallback", NONE, NONE),
+            Event::Close => ("close", NONE, NONE),
+            Event::Reconnecting { attempt, delay_ms } => {
+                ("reconnecting", Either3::A(attempt.into()), Either3::A(to_f64(delay_ms)))
+            }
+            Event::Recovered { replayed } => ("recovered", Either3::A(to_f64(replayed)), NONE),
+            Event::Error(error) => ("error", text(error.code()), Either3::B(error.to_string())),
         };
-        self.waiting.cells().1.extend([text("event"), text(name), first, second]);
+        self.waiting.batch().push_rare(0, Kind::Event, [text(name), first, second]);
     }
 
     fn flush(&self) {
@@ -107,47 +173,30 @@ impl LogSink for Completions {
             Level::INFO => "info",
             _ => "debug",
         };
-        self.waiting.cells().1.extend([text("log"), text(level), Either5::D(line), Either5::A(())]);
+        self.waiting.batch().push_rare(0, Kind::Log, [text(level), Either3::B(line)]);
     }
 }
 
-/// What an outcome puts into a batch.
-pub fn values(outcome: &Outcome) -> [Cell; 2] {
-    match outcome {
-        Outcome::Done => nothing(),
-        Outcome::Session(None) | Outcome::Entries(None) => [Either5::B(Null), Either5::A(())],
-        Outcome::Session(Some(Record { text: session, lifetime })) => [text(session), life(*lifetime)],
-        Outcome::Count(number) => [count(*number), Either5::A(())],
-        Outcome::State(state) => [text(state.as_str()), Either5::A(())],
-        Outcome::Entries(Some(Entries::Ids(ids))) => {
-            [Either5::E(ids.iter().map(|id| id.as_str().to_owned()).collect()), Either5::A(())]
-        }
-        Outcome::Entries(Some(Entries::Sessions(sessions))) => {
-            let flat = sessions.iter().flat_map(|(id, text)| [id.as_str().to_owned(), text.to_string()]);
-            [Either5::E(flat.collect()), Either5::A(())]
-        }
+/// Milliseconds, infinite without end.
+pub fn life(lifetime: Lifetime) -> f64 {
+    lifetime.millis().map_or(f64::INFINITY, to_f64)
+}
+
+/// Ids, or ids and texts in turn.
+pub fn flat(entries: Entries) -> Vec<String> {
+    match entries {
+        Entries::Ids(ids) => ids.into_iter().map(Into::into).collect(),
+        Entries::Sessions(sessions) => sessions.into_iter().flat_map(|(id, text)| [id.into(), text]).collect(),
     }
-}
-
-fn nothing() -> [Cell; 2] {
-    [Either5::A(()), Either5::A(())]
-}
-
-fn text(text: &str) -> Cell {
-    Either5::D(text.to_owned())
-}
-
-fn number(number: u32) -> Cell {
-    Either5::C(number.into())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts and milliseconds stay far below 2^53")]
-fn count(count: u64) -> Cell {
-    Either5::C(count as f64)
+pub fn to_f64(count: u64) -> f64 {
+    count as f64
 }
 
-fn life(lifetime: Lifetime) -> Cell {
-    lifetime.millis().map_or(Either5::B(Null), count)
+fn text(text: &str) -> Rare {
+    Either3::B(text.to_owned())
 }
 
 /// Holds the event loop while someone waits for an answer, and only then.
@@ -159,12 +208,12 @@ impl Hold {
             .build_threadsafe_function::<()>()
             .callee_handled::<false>()
             .weak::<true>()
-            .build_callback(|_| Ok((Vec::new(), Vec::new()).into()))?;
+            .build_callback(|_| Ok((Float64Array::new(Vec::new()), String::new(), Vec::new()).into()))?;
         Ok(Self(never_called))
     }
 
     #[expect(deprecated, reason = "the replacement that the note names cannot hold and let go again")]
-    pub fn set(&mut self, env: &Env, held: bool) -> napi::Result<()> {
-        if held { self.0.refer(env) } else { self.0.unref(env) }
+    pub fn set(&mut self, env: Env, held: bool) -> napi::Result<()> {
+        if held { self.0.refer(&env) } else { self.0.unref(&env) }
     }
 }

@@ -14,3 +14,7 @@ mod completions;
 mod errors;
 mod options;
 mod store;
+
+/// What one thread allocates here another frees: a session's text, most of all. This allocator is made for that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,26 +1,77 @@
-//! The engine as a JavaScript class, and its listings.
+//! The engine as a JavaScript class, and its operations.
+//!
+//! What every request needs are functions of a store's number, not methods: finding the Rust side of `this` would take
+//! longer than all the rest of the call.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use napi::Env;
-use napi::bindgen_prelude::Undefined;
+use napi::bindgen_prelude::{Either4, Null};
 use napi_derive::napi;
 
-use super::completions::{Cell, Completions, Deliver, Hold, values};
+use super::completions::{Completions, Deliver, Hold, flat, life, to_f64};
 use super::errors::{Code, Result};
 use super::options::{NativeConfig, NativeSetting};
 use crate::clock::SystemClock;
 use crate::config::StoreConfig;
-use crate::engine::{Answer, Engine, Listing};
+use crate::engine::{Answer, Engine, Listing, Outcome};
 use crate::error::Error;
 use crate::session::{Lifetime, Record, SessionId};
 
-/// `[value, lifetime]` when the answer is known at once, as in a batch.
-type Reply = Option<Vec<Cell>>;
+/// `[value, life]` when the answer is known at once, null when it comes later.
+type Reply = Option<Vec<Either4<Null, f64, String, Vec<String>>>>;
+
+thread_local! {
+    /// The stores of this JavaScript thread, by number.
+    static STORES: RefCell<Vec<Option<Arc<Engine>>>> = const { RefCell::new(Vec::new()) };
+}
+
+fn with_store(number: u32, call: impl FnOnce(&Engine) -> std::result::Result<Answer, Error>) -> Result<Reply> {
+    STORES.with_borrow(|stores| match stores.get(number as usize) {
+        Some(Some(engine)) => reply(call(engine)),
+        _ => Err(Error::Closed.into()),
+    })
+}
+
+#[napi(catch_unwind)]
+pub fn get(store: u32, operation: u32, id: String) -> Result<Reply> {
+    with_store(store, |engine| engine.load(operation, SessionId::parse(id)?))
+}
+
+/// `lifetime` in milliseconds, infinite for no end.
+#[napi(catch_unwind)]
+pub fn set(store: u32, operation: u32, id: String, text: String, lifetime: f64) -> Result<Reply> {
+    with_store(store, |engine| {
+        let record = Record { text, lifetime: Lifetime::from_millis(lifetime)? };
+        engine.save(operation, SessionId::parse(id)?, record)
+    })
+}
+
+#[napi(catch_unwind)]
+pub fn touch(store: u32, operation: u32, id: String, lifetime: f64) -> Result<Reply> {
+    with_store(store, |engine| engine.touch(operation, SessionId::parse(id)?, Lifetime::from_millis(lifetime)?))
+}
+
+#[napi(catch_unwind)]
+pub fn destroy(store: u32, operation: u32, id: String) -> Result<Reply> {
+    with_store(store, |engine| engine.destroy(operation, SessionId::parse(id)?))
+}
+
+/// Sends what was asked for since the last call.
+#[napi(catch_unwind)]
+pub fn flush(store: u32) {
+    STORES.with_borrow(|stores| {
+        if let Some(Some(engine)) = stores.get(store as usize) {
+            engine.flush();
+        }
+    });
+}
 
 #[napi]
 pub struct NativeStore {
-    engine: Engine,
+    number: u32,
+    engine: Arc<Engine>,
     hold: Hold,
 }
 
@@ -37,7 +88,6 @@ pub struct NativeStats {
     pub timeouts: f64,
     pub connections: f64,
     pub replayed: f64,
-    pub in_flight: f64,
     pub entries: f64,
     pub bytes: f64,
 }
@@ -47,38 +97,40 @@ pub struct NativeStats {
 pub struct NativeListing(Arc<Listing>);
 
 #[napi]
+impl NativeListing {
+    /// A new listing of ids, or of ids and texts in turn.
+    #[napi(constructor, catch_unwind)]
+    pub fn new(with_text: bool) -> Self {
+        Self(Arc::new(Listing::new(with_text)))
+    }
+}
+
+#[napi]
 impl NativeStore {
     #[napi(constructor, catch_unwind)]
     pub fn new(
         settings: Vec<NativeSetting>,
-        #[napi(ts_arg_type = "(results: Array<any>, notices: Array<any>) => void")] deliver: Deliver<'_>,
+        #[napi(ts_arg_type = "(numbers: Float64Array, texts: string, rare: Array<any>) => void")] deliver: Deliver<'_>,
     ) -> Result<Self> {
         let config = StoreConfig::from_settings(settings.into_iter().map(Into::into).collect())?;
         let completions = Completions::new(&deliver).map_err(unexpected)?;
         let hold = Hold::new(&deliver).map_err(unexpected)?;
-        Ok(Self { engine: Engine::start(config, Arc::new(SystemClock), Arc::new(completions)), hold })
+        let engine = Arc::new(Engine::start(config, Arc::new(SystemClock), Arc::new(completions)));
+        let number = STORES.with_borrow_mut(|stores| {
+            let free = stores.iter().position(Option::is_none).unwrap_or_else(|| {
+                stores.push(None);
+                stores.len() - 1
+            });
+            stores[free] = Some(engine.clone());
+            u32::try_from(free)
+        });
+        Ok(Self { number: number.map_err(|_| Error::Internal)?, engine, hold })
     }
 
-    #[napi(catch_unwind)]
-    pub fn get(&self, operation: u32, id: String) -> Result<Reply> {
-        reply(self.engine.load(operation, SessionId::parse(&id)?))
-    }
-
-    /// `lifetime` in milliseconds, null for no end.
-    #[napi(catch_unwind)]
-    pub fn set(&self, operation: u32, id: String, text: String, lifetime: Option<f64>) -> Result<Reply> {
-        let record = Record { text: text.into(), lifetime: Lifetime::from_millis(lifetime)? };
-        reply(self.engine.save(operation, SessionId::parse(&id)?, record))
-    }
-
-    #[napi(catch_unwind)]
-    pub fn touch(&self, operation: u32, id: String, lifetime: Option<f64>) -> Result<Reply> {
-        reply(self.engine.touch(operation, SessionId::parse(&id)?, Lifetime::from_millis(lifetime)?))
-    }
-
-    #[napi(catch_unwind)]
-    pub fn destroy(&self, operation: u32, id: String) -> Result<Reply> {
-        reply(self.engine.destroy(operation, SessionId::parse(&id)?))
+    /// What the functions call this store.
+    #[napi(getter, catch_unwind)]
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     #[napi(catch_unwind)]
@@ -89,12 +141,6 @@ impl NativeStore {
     #[napi(catch_unwind)]
     pub fn clear(&self, operation: u32) -> Result<Reply> {
         reply(self.engine.clear(operation))
-    }
-
-    /// A new listing of ids, or of ids and texts in turn.
-    #[napi(catch_unwind)]
-    pub fn list(&self, with_text: bool) -> NativeListing {
-        NativeListing(Arc::new(Listing::new(with_text)))
     }
 
     #[napi(catch_unwind)]
@@ -112,21 +158,15 @@ impl NativeStore {
         reply(Ok(self.engine.close(operation)))
     }
 
-    /// Sends what was asked for since the last call.
-    #[napi(catch_unwind)]
-    pub fn flush(&self) -> Undefined {
-        self.engine.flush();
-    }
-
     /// Holds the event loop, or lets go of it.
     #[napi(catch_unwind)]
     pub fn hold(&mut self, env: Env, held: bool) -> Result<()> {
-        self.hold.set(&env, held).map_err(unexpected)
+        self.hold.set(env, held).map_err(unexpected)
     }
 
     #[napi(catch_unwind)]
     pub fn report_unreadable(&self, id: String, reason: String) -> Result<()> {
-        self.engine.report_unreadable(&SessionId::parse(&id)?, &reason);
+        self.engine.report_unreadable(&SessionId::parse(id)?, &reason);
         Ok(())
     }
 
@@ -141,32 +181,49 @@ impl NativeStore {
     }
 
     #[napi(catch_unwind)]
-    #[expect(clippy::cast_precision_loss, reason = "counters stay far below 2^53")]
     pub fn stats(&self) -> NativeStats {
         let stats = self.engine.stats();
+        let replica = self.engine.replica();
         NativeStats {
             state: self.engine.state().as_str().to_owned(),
-            gets: stats.gets.get() as f64,
-            sets: stats.sets.get() as f64,
-            touches: stats.touches.get() as f64,
-            destroys: stats.destroys.get() as f64,
-            corrupt: stats.corrupt.get() as f64,
-            served_from_memory: stats.served_from_memory.get() as f64,
-            timeouts: stats.timeouts.get() as f64,
-            connections: stats.connections.get() as f64,
-            replayed: stats.replayed.get() as f64,
-            in_flight: self.engine.in_flight() as f64,
-            entries: self.engine.replica().len() as f64,
-            bytes: self.engine.replica().bytes() as f64,
+            gets: to_f64(stats.gets.get()),
+            sets: to_f64(stats.sets.get()),
+            touches: to_f64(stats.touches.get()),
+            destroys: to_f64(stats.destroys.get()),
+            corrupt: to_f64(stats.corrupt.get()),
+            served_from_memory: to_f64(stats.served_from_memory.get()),
+            timeouts: to_f64(stats.timeouts.get()),
+            connections: to_f64(stats.connections.get()),
+            replayed: to_f64(stats.replayed.get()),
+            entries: to_f64(replica.len() as u64),
+            bytes: to_f64(replica.bytes() as u64),
         }
     }
 }
 
+impl Drop for NativeStore {
+    fn drop(&mut self) {
+        // At the end of a thread the table may be gone already, and its engines with it.
+        let _ = STORES.try_with(|stores| {
+            if let Some(store) = stores.borrow_mut().get_mut(self.number as usize) {
+                *store = None;
+            }
+        });
+    }
+}
+
 fn reply(answer: std::result::Result<Answer, Error>) -> Result<Reply> {
-    Ok(match answer? {
-        Answer::Later => None,
-        Answer::Now(outcome) => Some(values(&outcome).into()),
-    })
+    let Answer::Now(outcome) = answer? else { return Ok(None) };
+    Ok(Some(match outcome {
+        Outcome::Done => Vec::new(),
+        Outcome::Session(None) | Outcome::Entries(None) => vec![Either4::A(Null)],
+        Outcome::Session(Some(record)) => {
+            vec![Either4::C(record.text), Either4::B(life(record.lifetime))]
+        }
+        Outcome::Count(count) => vec![Either4::B(to_f64(count))],
+        Outcome::State(state) => vec![Either4::C(state.as_str().to_owned())],
+        Outcome::Entries(Some(entries)) => vec![Either4::D(flat(entries))],
+    }))
 }
 
 fn unexpected(error: napi::Error) -> napi::Error<Code> {

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
 
-use redis::{Pipeline, Value};
+use redis::{Cmd, Pipeline, RedisWrite, ToRedisArgs, ToSingleRedisArg, Value};
 
 use super::connect::{Connection, Trouble, reason};
 use crate::error::Error;
@@ -22,8 +23,8 @@ impl Keys {
         Self { prefix }
     }
 
-    fn key(&self, id: &SessionId) -> String {
-        [&self.prefix, id.as_str()].concat()
+    fn key<'a>(&'a self, id: &'a SessionId) -> Key<'a> {
+        Key { prefix: &self.prefix, id: id.as_str() }
     }
 
     /// The id that a key stands for. `None` for a key that this library would not have written.
@@ -44,6 +45,35 @@ impl Keys {
         pattern + "*"
     }
 }
+
+/// A key, written straight into a command.
+struct Key<'a> {
+    prefix: &'a str,
+    id: &'a str,
+}
+
+impl Key<'_> {
+    fn len(&self) -> usize {
+        self.prefix.len() + self.id.len()
+    }
+
+    fn command(&self, name: &str, more_bytes: usize) -> Cmd {
+        let mut command = Cmd::with_capacity(5, name.len() + self.len() + more_bytes);
+        command.arg(name).arg(self);
+        command
+    }
+}
+
+impl ToRedisArgs for Key<'_> {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        let mut argument = out.writer_for_next_arg();
+        // Writing to memory does not fail.
+        let _ = argument.write_all(self.prefix.as_bytes());
+        let _ = argument.write_all(self.id.as_bytes());
+    }
+}
+
+impl ToSingleRedisArg for Key<'_> {}
 
 /// Something to do with one session.
 #[derive(Debug, Clone)]
@@ -153,23 +183,30 @@ impl Request {
     }
 
     fn pack(&self, keys: &Keys, pipeline: &mut Pipeline) {
+        let key = keys.key(self.id());
         match self {
-            Self::Load(id) => {
-                let key = keys.key(id);
-                pipeline.cmd("GET").arg(&key);
-                pipeline.cmd("PTTL").arg(&key);
+            Self::Load(_) => {
+                pipeline.add_command(key.command("GET", 0));
+                pipeline.add_command(key.command("PTTL", 0));
             }
-            Self::Save(id, record) => {
-                let command = pipeline.cmd("SET").arg(keys.key(id)).arg(&*record.text);
+            Self::Save(_, record) => {
+                let mut command = key.command("SET", record.text.len() + 24);
+                command.arg(&record.text);
                 if let Some(millis) = record.lifetime.millis() {
                     command.arg("PX").arg(millis);
                 }
+                pipeline.add_command(command);
             }
-            Self::Touch(id, lifetime) => match lifetime.millis() {
-                Some(millis) => drop(pipeline.cmd("PEXPIRE").arg(keys.key(id)).arg(millis)),
-                None => drop(pipeline.cmd("PERSIST").arg(keys.key(id))),
-            },
-            Self::Destroy(id) => drop(pipeline.cmd("UNLINK").arg(keys.key(id))),
+            Self::Touch(_, lifetime) => {
+                let mut command = key.command(if lifetime.millis().is_some() { "PEXPIRE" } else { "PERSIST" }, 24);
+                if let Some(millis) = lifetime.millis() {
+                    command.arg(millis);
+                }
+                pipeline.add_command(command);
+            }
+            Self::Destroy(_) => {
+                pipeline.add_command(key.command("UNLINK", 0));
+            }
         }
     }
 
@@ -206,7 +243,7 @@ fn session(text: Value, expiry: Value) -> Result<Session, Error> {
     };
     Ok(match String::from_utf8(bytes) {
         Ok(text) if text.is_empty() => Session::Missing,
-        Ok(text) => Session::Found(Record { text: text.into(), lifetime }),
+        Ok(text) => Session::Found(Record { text, lifetime }),
         Err(_) => Session::Unreadable("its text is not UTF-8"),
     })
 }

@@ -2,6 +2,9 @@
 //!
 //! The table is bounded by bytes and expires by itself. What it holds exists nowhere else, so nothing is evicted: when
 //! the table is full, a write is refused.
+//!
+//! Calls whose answers did not come from Redis arrive here late, and not always in their order. Each change carries the
+//! [`Sequence`] of its call, and an earlier call never undoes a later one.
 
 mod sweep;
 mod table;
@@ -14,7 +17,7 @@ use tokio::sync::Notify;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use crate::session::{Lifetime, Record, SessionId};
-pub use table::Change;
+pub use table::{Change, Sequence};
 use table::{Entry, Table};
 
 /// What the table knows of a session.
@@ -37,7 +40,7 @@ pub struct Pending {
     pub change: Change,
     /// How long the session has to live.
     pub lifetime: Lifetime,
-    version: u64,
+    sequence: Sequence,
 }
 
 /// The table of one store. Every method is short and safe to call from the event loop's thread.
@@ -73,6 +76,12 @@ impl Replica {
         self.table().bytes()
     }
 
+    /// Whether anything is known of a session.
+    pub fn holds(&self, id: &SessionId) -> bool {
+        let now = self.clock.now();
+        !self.is_empty() && self.table().get(id).is_some_and(|entry| entry.is_live(now))
+    }
+
     /// What is known of a session.
     pub fn load(&self, id: &SessionId) -> Lookup {
         if self.is_empty() {
@@ -83,7 +92,7 @@ impl Replica {
             None => Lookup::Unknown,
             Some(Entry { change: Change::Destroy, .. }) => Lookup::Destroyed,
             Some(Entry { change: Change::Save(text), deadline, .. }) => {
-                Lookup::Held(Record { text: text.clone(), lifetime: remaining(*deadline, now) })
+                Lookup::Held(Record { text: text.to_string(), lifetime: remaining(*deadline, now) })
             }
         }
     }
@@ -93,9 +102,9 @@ impl Replica {
     /// # Errors
     ///
     /// [`Error::Full`]; then the table is as before.
-    pub fn save(&self, id: &SessionId, record: &Record) -> Result<(), Error> {
+    pub fn save(&self, id: &SessionId, record: &Record, sequence: Sequence) -> Result<(), Error> {
         let deadline = self.clock.now().after(record.lifetime);
-        self.put(id, Change::Save(record.text.clone()), deadline)
+        self.put(id, Change::Save(record.text.as_str().into()), deadline, sequence)
     }
 
     /// Remembers that a session is destroyed, for as long as `lifetime`: by then Redis has forgotten it too.
@@ -103,27 +112,32 @@ impl Replica {
     /// # Errors
     ///
     /// [`Error::Full`]; then the table is as before. Fail closed: a logout that cannot be remembered is not done.
-    pub fn destroy(&self, id: &SessionId, lifetime: Lifetime) -> Result<(), Error> {
+    pub fn destroy(&self, id: &SessionId, lifetime: Lifetime, sequence: Sequence) -> Result<(), Error> {
         let deadline = self.clock.now().after(lifetime);
-        self.put(id, Change::Destroy, deadline)
+        self.put(id, Change::Destroy, deadline, sequence)
     }
 
-    /// Renews a session that the table holds. `false` when it does not.
-    pub fn touch(&self, id: &SessionId, lifetime: Lifetime) -> bool {
+    /// Renews a session, if the table holds it.
+    pub fn touch(&self, id: &SessionId, lifetime: Lifetime, sequence: Sequence) {
         let now = self.clock.now();
         let mut table = self.table();
-        let Some(Entry { change: Change::Save(text), .. }) = table.get(id).filter(|entry| entry.is_live(now)) else {
-            return false;
-        };
-        let text = text.clone();
-        table.put(id.clone(), Change::Save(text), now.after(lifetime));
-        true
+        if let Some(Entry { change: Change::Save(text), sequence: held, .. }) = table.get(id)
+            && *held < sequence
+            && table.get(id).is_some_and(|entry| entry.is_live(now))
+        {
+            let change = Change::Save(text.clone());
+            table.put(id.clone(), change, now.after(lifetime), sequence);
+        }
     }
 
     /// Destroys every session that the table holds.
-    pub fn clear(&self) {
-        let mut table = self.table();
-        table.destroy_all();
+    pub fn clear(&self, sequence: Sequence) {
+        self.table().destroy_all(sequence);
+    }
+
+    /// Redis did what a call asked for: what an earlier call of the same session left here is past.
+    pub fn supersede(&self, id: &SessionId, sequence: Sequence) {
+        self.remove_if(id, |entry| entry.sequence < sequence);
     }
 
     /// The ids of the sessions it holds.
@@ -143,26 +157,42 @@ impl Replica {
             id: id.clone(),
             change: entry.change.clone(),
             lifetime: remaining(entry.deadline, now),
-            version: entry.version,
+            sequence: entry.sequence,
         })
         .collect()
     }
 
     /// Redis has this change: lets go of it, unless it has changed again since.
     pub fn settle(&self, pending: &Pending) {
+        self.remove_if(&pending.id, |entry| entry.sequence == pending.sequence);
+    }
+
+    fn remove_if(&self, id: &SessionId, condition: impl FnOnce(&Entry) -> bool) {
+        if self.is_empty() {
+            return;
+        }
         let mut table = self.table();
-        if table.get(&pending.id).is_some_and(|entry| entry.version == pending.version) {
-            table.remove(&pending.id);
+        if table.get(id).is_some_and(condition) {
+            table.remove(id);
             self.entries.store(table.len(), Ordering::Release);
         }
     }
 
-    fn put(&self, id: &SessionId, change: Change, deadline: Option<Timestamp>) -> Result<(), Error> {
+    fn put(
+        &self,
+        id: &SessionId,
+        change: Change,
+        deadline: Option<Timestamp>,
+        sequence: Sequence,
+    ) -> Result<(), Error> {
         let mut table = self.table();
+        if table.get(id).is_some_and(|entry| entry.sequence > sequence) {
+            return Ok(());
+        }
         if table.bytes_with(id, &change) > self.max_bytes {
             return Err(Error::Full { max_bytes: self.max_bytes });
         }
-        table.put(id.clone(), change, deadline);
+        table.put(id.clone(), change, deadline, sequence);
         self.entries.store(table.len(), Ordering::Release);
         if table.len() == 1 {
             self.occupied.notify_one();
@@ -201,29 +231,30 @@ mod tests {
     #[test]
     fn holds_a_session_until_its_deadline() {
         let (replica, clock) = replica(1 << 20);
-        replica.save(&id("a"), &record("text", 100)).expect("there is room");
+        replica.save(&id("a"), &record("text", 100), 1).expect("there is room");
         clock.advance(99);
         assert_eq!(replica.load(&id("a")), Lookup::Held(record("text", 1)));
         clock.advance(1);
         assert_eq!(replica.load(&id("a")), Lookup::Unknown);
-        assert!(!replica.touch(&id("a"), Lifetime::Millis(100)), "P3: an expired session was brought back");
+        replica.touch(&id("a"), Lifetime::Millis(100), 2);
+        assert_eq!(replica.load(&id("a")), Lookup::Unknown, "P3: an expired session was brought back");
     }
 
     #[test]
     fn a_destroyed_session_stays_destroyed() {
         let (replica, _clock) = replica(1 << 20);
-        replica.save(&id("a"), &record("text", 100)).expect("there is room");
-        replica.destroy(&id("a"), Lifetime::Millis(1000)).expect("there is room");
+        replica.save(&id("a"), &record("text", 100), 1).expect("there is room");
+        replica.destroy(&id("a"), Lifetime::Millis(1000), 2).expect("there is room");
+        replica.touch(&id("a"), Lifetime::Millis(100), 3);
         assert_eq!(replica.load(&id("a")), Lookup::Destroyed);
-        assert!(!replica.touch(&id("a"), Lifetime::Millis(100)));
         assert!(replica.ids().is_empty());
     }
 
     #[test]
     fn refuses_what_does_not_fit_and_keeps_what_it_has() {
         let (replica, _clock) = replica(4096);
-        replica.save(&id("a"), &record("small", 100)).expect("there is room");
-        let error = replica.save(&id("b"), &record(&"x".repeat(5000), 100)).expect_err("too big");
+        replica.save(&id("a"), &record("small", 100), 1).expect("there is room");
+        let error = replica.save(&id("b"), &record(&"x".repeat(5000), 100), 2).expect_err("too big");
         assert_eq!(error.code(), "ERR_STORE_FULL");
         assert_eq!(replica.load(&id("a")), Lookup::Held(record("small", 100)));
         assert_eq!(replica.load(&id("b")), Lookup::Unknown);
@@ -232,13 +263,25 @@ mod tests {
     #[test]
     fn lets_go_of_what_redis_has_unless_it_changed_again() {
         let (replica, _clock) = replica(1 << 20);
-        replica.save(&id("a"), &record("first", 100)).expect("there is room");
+        replica.save(&id("a"), &record("first", 100), 1).expect("there is room");
         let sent = replica.pending(10).remove(0);
-        replica.save(&id("a"), &record("second", 100)).expect("there is room");
+        replica.save(&id("a"), &record("second", 100), 2).expect("there is room");
         replica.settle(&sent);
         assert_eq!(replica.load(&id("a")), Lookup::Held(record("second", 100)));
         replica.settle(&replica.pending(10).remove(0));
         assert!(replica.is_empty());
         assert_eq!(replica.bytes(), 0);
+    }
+
+    #[test]
+    fn an_earlier_call_never_undoes_a_later_one() {
+        let (replica, _clock) = replica(1 << 20);
+        replica.destroy(&id("a"), Lifetime::Millis(1000), 5).expect("there is room");
+        replica.save(&id("a"), &record("late", 100), 4).expect("it is ignored");
+        assert_eq!(replica.load(&id("a")), Lookup::Destroyed, "P3: a destroyed session was brought back");
+        replica.supersede(&id("a"), 4);
+        assert_eq!(replica.load(&id("a")), Lookup::Destroyed);
+        replica.supersede(&id("a"), 6);
+        assert_eq!(replica.load(&id("a")), Lookup::Unknown);
     }
 }

@@ -47,9 +47,9 @@ mod tests {
         let clock = Arc::new(ManualClock::default());
         let replica = Replica::new(clock.clone(), 1 << 30);
         for n in 0..2500u64 {
-            let id = SessionId::parse(&format!("session-{n}")).expect("a usable id");
+            let id = SessionId::parse(format!("session-{n}")).expect("a usable id");
             let record = Record { text: "text".into(), lifetime: Lifetime::Millis(n + 1) };
-            replica.save(&id, &record).expect("there is room");
+            replica.save(&id, &record, n).expect("there is room");
         }
         clock.advance(2000);
         let slices = std::iter::repeat_with(|| replica.sweep_slice()).take_while(|more| *more).count();

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::session::SessionId;
 
+/// The place of a call among all calls of a store.
+pub type Sequence = u64;
+
 /// What was done to a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -21,8 +24,8 @@ pub(super) struct Entry {
     pub(super) change: Change,
     /// When the entry means nothing any more.
     pub(super) deadline: Option<Timestamp>,
-    /// Tells one change of the session from the next.
-    pub(super) version: u64,
+    /// The call that made it: a later one has a higher number.
+    pub(super) sequence: Sequence,
 }
 
 impl Entry {
@@ -39,7 +42,6 @@ pub(super) struct Table {
     entries: HashMap<SessionId, Entry>,
     deadlines: BTreeSet<(Timestamp, SessionId)>,
     bytes: usize,
-    last_version: u64,
 }
 
 impl Table {
@@ -65,14 +67,13 @@ impl Table {
         self.entries.iter()
     }
 
-    pub(super) fn put(&mut self, id: SessionId, change: Change, deadline: Option<Timestamp>) {
+    pub(super) fn put(&mut self, id: SessionId, change: Change, deadline: Option<Timestamp>, sequence: Sequence) {
         self.remove(&id);
-        self.last_version += 1;
         self.bytes += weight(&id, &change);
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, id.clone()));
         }
-        self.entries.insert(id, Entry { change, deadline, version: self.last_version });
+        self.entries.insert(id, Entry { change, deadline, sequence });
     }
 
     pub(super) fn remove(&mut self, id: &SessionId) {
@@ -85,12 +86,11 @@ impl Table {
     }
 
     /// Turns every entry into a destroyed one.
-    pub(super) fn destroy_all(&mut self) {
+    pub(super) fn destroy_all(&mut self, sequence: Sequence) {
         for (id, entry) in &mut self.entries {
             self.bytes -= weight(id, &entry.change);
-            self.last_version += 1;
             entry.change = Change::Destroy;
-            entry.version = self.last_version;
+            entry.sequence = sequence;
             self.bytes += weight(id, &entry.change);
         }
     }

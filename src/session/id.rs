@@ -1,13 +1,12 @@
 //! Session ids: checked once, never printed.
 
 use std::fmt;
-use std::sync::Arc;
 
 use crate::error::Error;
 
-/// A session id that may become part of a key. Cheap to clone.
+/// A session id that may become part of a key.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId(Arc<str>);
+pub struct SessionId(String);
 
 impl SessionId {
     /// The longest id, in bytes of UTF-8. express-session's own have 32.
@@ -19,7 +18,8 @@ impl SessionId {
     ///
     /// [`Error::InvalidSessionId`] when it is empty, too long, or holds a control character or line separator: such an
     /// id was made by no application and could only do harm in a log or a terminal.
-    pub fn parse(text: &str) -> Result<Self, Error> {
+    pub fn parse(text: impl Into<String>) -> Result<Self, Error> {
+        let text = text.into();
         let forbidden = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
         if text.is_empty() {
             Err(Error::InvalidSessionId("is empty"))
@@ -28,7 +28,7 @@ impl SessionId {
         } else if text.chars().any(forbidden) {
             Err(Error::InvalidSessionId("holds a control character"))
         } else {
-            Ok(Self(text.into()))
+            Ok(Self(text))
         }
     }
 
@@ -36,6 +36,12 @@ impl SessionId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<SessionId> for String {
+    fn from(id: SessionId) -> Self {
+        id.0
     }
 }
 

@@ -1,7 +1,5 @@
 //! A session's text and how long it lives.
 
-use std::sync::Arc;
-
 use crate::error::Error;
 
 /// How long a session lives from the moment it is written.
@@ -17,25 +15,21 @@ impl Lifetime {
     /// The longest lifetime: what a JavaScript date can reach, and far from overflowing Redis's 64 bits.
     const MAX_MILLIS: f64 = 8.64e15;
 
-    /// Takes JavaScript's number of milliseconds, `None` for no end. A part of a millisecond counts as a whole one, so
+    /// Takes JavaScript's number of milliseconds, infinite for no end. A part of a millisecond counts as a whole one, so
     /// that nothing expires before its cookie says so.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidTtl`] when it is not a number, or not above 0: the caller destroys a session whose time is up.
-    pub fn from_millis(millis: Option<f64>) -> Result<Self, Error> {
-        match millis {
-            None => Ok(Self::Unlimited),
-            Some(millis) if millis > 0.0 => {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "above 0 and bounded on this line"
-                )]
-                let whole = millis.min(Self::MAX_MILLIS).ceil() as u64;
-                Ok(Self::Millis(whole))
-            }
-            Some(_) => Err(Error::InvalidTtl),
+    pub fn from_millis(millis: f64) -> Result<Self, Error> {
+        if millis == f64::INFINITY {
+            Ok(Self::Unlimited)
+        } else if millis > 0.0 {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "above 0 and bounded here")]
+            let whole = millis.min(Self::MAX_MILLIS).ceil() as u64;
+            Ok(Self::Millis(whole))
+        } else {
+            Err(Error::InvalidTtl)
         }
     }
 
@@ -49,11 +43,11 @@ impl Lifetime {
     }
 }
 
-/// A session as it is stored: text that this library does not look into, and what is left of its life. Cheap to clone.
+/// A session as it is stored: text that this library does not look into, and what is left of its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// What the serializer made of the session.
-    pub text: Arc<str>,
+    pub text: String,
     /// How long it has to live.
     pub lifetime: Lifetime,
 }
@@ -64,16 +58,17 @@ mod tests {
 
     #[test]
     fn a_part_of_a_millisecond_counts_as_a_whole_one() {
-        assert_eq!(Lifetime::from_millis(Some(0.2)), Ok(Lifetime::Millis(1)));
-        assert_eq!(Lifetime::from_millis(Some(4.0)), Ok(Lifetime::Millis(4)));
+        assert_eq!(Lifetime::from_millis(0.2), Ok(Lifetime::Millis(1)));
+        assert_eq!(Lifetime::from_millis(4.0), Ok(Lifetime::Millis(4)));
     }
 
     #[test]
     fn is_bounded_above_and_refused_below() {
-        let longest = Lifetime::from_millis(Some(f64::INFINITY)).expect("clamped").millis();
+        let longest = Lifetime::from_millis(f64::MAX).expect("clamped").millis();
         assert_eq!(longest, Some(8_640_000_000_000_000));
+        assert_eq!(Lifetime::from_millis(f64::INFINITY), Ok(Lifetime::Unlimited));
         for millis in [0.0, -1.0, f64::NAN, f64::NEG_INFINITY] {
-            assert_eq!(Lifetime::from_millis(Some(millis)), Err(Error::InvalidTtl));
+            assert_eq!(Lifetime::from_millis(millis), Err(Error::InvalidTtl));
         }
     }
 }

@@ -1,0 +1,184 @@
+// A real TCP proxy in front of a server, for the faults that a network has and a server has not: delay, held replies,
+// cuts, refused connections, one direction lost, a peer that vanished without a word.
+const { once } = require('node:events')
+const net = require('node:net')
+const { setTimeout: pause } = require('node:timers/promises')
+
+const HOST = '127.0.0.1'
+
+async function startProxy(targetPort) {
+  const proxy = new FaultProxy(targetPort)
+  await proxy.accept()
+  return proxy
+}
+
+class FaultProxy {
+  #targetPort
+  #server
+  #links = new Set()
+  #delayMs = 0
+  #swallowed
+  #holdAll = false
+  #holdOnce
+
+  constructor(targetPort) {
+    this.#targetPort = targetPort
+    this.host = HOST
+    this.port = 0
+  }
+
+  /** How many clients are connected. */
+  get connections() {
+    return this.#links.size
+  }
+
+  /** From now on every chunk takes `ms` longer, in each direction, and stays in order. */
+  delay(ms) {
+    this.#delayMs = ms
+  }
+
+  /** Holds every reply until `release()`. Commands still reach the server. */
+  hold() {
+    this.#holdAll = true
+  }
+
+  /**
+   * Holds the next reply chunk (the next one that `matches`), and what follows it on its connection, until `release()`.
+   * Resolves with the chunk as soon as it is held: by then the server has executed the command.
+   */
+  holdNext(matches = () => true) {
+    return new Promise((resolve) => {
+      this.#holdOnce = { matches, resolve }
+    })
+  }
+
+  release() {
+    this.#holdAll = false
+    this.#holdOnce = undefined
+    for (const link of this.#links) link.release()
+  }
+
+  /** Resets every connection, on both sides. New ones are accepted. */
+  cut() {
+    for (const link of this.#links) link.reset()
+  }
+
+  /** Nobody listens any more: new connections are refused. The present ones stay. */
+  refuse() {
+    this.#server?.close()
+    this.#server = undefined
+  }
+
+  async accept() {
+    if (this.#server) return
+    this.#server = net.createServer((client) => this.#connect(client))
+    this.#server.listen(this.port, HOST)
+    await once(this.#server, 'listening')
+    this.port = this.#server.address().port
+  }
+
+  /** Loses all bytes `'toServer'` or `'toClient'`; `false` ends it (what was lost stays lost). */
+  swallow(direction) {
+    this.#swallowed = direction
+  }
+
+  /** The server's side of every present connection vanishes; the client's side is open, and silent for ever. */
+  halfOpen() {
+    for (const link of this.#links) link.loseServer()
+  }
+
+  async stop() {
+    this.refuse()
+    this.release()
+    this.cut()
+  }
+
+  #connect(client) {
+    const server = net.connect(this.#targetPort, HOST)
+    const link = new Link(client, server, {
+      delayMs: () => this.#delayMs,
+      swallows: (direction) => this.#swallowed === direction,
+      holds: (chunk) => this.#holds(chunk)
+    })
+    this.#links.add(link)
+    client.once('close', () => this.#links.delete(link))
+  }
+
+  #holds(chunk) {
+    if (this.#holdAll) return true
+    if (!this.#holdOnce?.matches(chunk)) return false
+    this.#holdOnce.resolve(chunk)
+    this.#holdOnce = undefined
+    return true
+  }
+}
+
+/** One client's connection and its twin to the server. Each direction is a queue, so that order is kept. */
+class Link {
+  #client
+  #server
+  #faults
+  #held = []
+  #isHeld = false
+
+  constructor(client, server, faults) {
+    this.#client = client
+    this.#server = server
+    this.#faults = faults
+    for (const socket of [client, server]) socket.setNoDelay(true).on('error', () => {})
+    this.#pump(
+      client,
+      'toServer',
+      (chunk) => this.#server.write(chunk),
+      () => this.#server.end()
+    )
+    const hangUp = () => this.#inTurn(() => this.#client.end())
+    this.#pump(server, 'toClient', (chunk) => this.#reply(chunk), hangUp)
+  }
+
+  release() {
+    this.#isHeld = false
+    for (const deliver of this.#held.splice(0)) deliver()
+  }
+
+  reset() {
+    this.#client.resetAndDestroy()
+    this.#server.resetAndDestroy()
+  }
+
+  loseServer() {
+    const lost = this.#server
+    lost.removeAllListeners('data').removeAllListeners('close')
+    lost.destroy()
+  }
+
+  /** What one side sends, and at last its hanging up, in order. */
+  #pump(from, direction, deliver, hangUp) {
+    let last = Promise.resolve()
+    const enqueue = (step) => {
+      const ms = this.#faults.delayMs()
+      if (ms === 0) {
+        last = last.then(step)
+        return
+      }
+      const due = pause(ms)
+      last = last.then(() => due).then(step)
+    }
+    from.on('data', (chunk) => {
+      if (!this.#faults.swallows(direction)) enqueue(() => deliver(chunk))
+    })
+    from.once('close', () => enqueue(hangUp))
+  }
+
+  #reply(chunk) {
+    if (!this.#isHeld && this.#faults.holds(chunk)) this.#isHeld = true
+    this.#inTurn(() => this.#client.write(chunk))
+  }
+
+  #inTurn(deliver) {
+    if (this.#isHeld) this.#held.push(deliver)
+    else deliver()
+  }
+}
+
+module.exports = { startProxy }
