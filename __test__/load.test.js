@@ -39,7 +39,8 @@ describe('20,000 sets and gets, 512 in flight', () => {
           else resolve(value)
         })
       })
-    const text = (n) => `session ${n} `.repeat(1 + (n % 40))
+    // Of one, two, three and four bytes a character, so that no reply can be cut in the wrong place unseen.
+    const text = (n) => `session ${n} ${['a', 'ä', '\u2028', '🦀'][n % 4]}`.repeat(1 + (n % 40))
     let next = 0
     const worker = async () => {
       for (let n = next++; n < COUNT; n = next++) {

@@ -1,6 +1,5 @@
 // The support proves itself here, against a plain Redis client: a fault that is not real would make other tests pass
 // for nothing.
-const { once } = require('node:events')
 const fs = require('node:fs')
 const net = require('node:net')
 const tls = require('node:tls')
@@ -100,7 +99,7 @@ describe('startRedis', () => {
     })
     anonymous.on('error', () => {})
     anonymous.write('PING\r\n')
-    await once(anonymous, 'close')
+    await new Promise((resolve) => anonymous.once('close', resolve))
     expect(answer).toBe('')
   })
 

@@ -5,7 +5,7 @@
 const { AsyncResource } = require('node:async_hooks')
 
 const { flush } = require('../binding')
-const { createError, fromNative } = require('./errors')
+const { createError, describe, fromNative } = require('./errors')
 
 // What a result is, as the addon numbers it: EVENT, the last but one, needs no name here.
 const DONE = 0
@@ -55,18 +55,14 @@ class Operations {
    * comes later. `read(value, life)` turns a reply into the result. Without a callback, returns a promise.
    */
   run(callback, start, read) {
-    if (callback === undefined || callback === null) {
-      return new Promise((resolve, reject) => {
-        this.#start(start, read, (error, result) => (error ? reject(error) : resolve(result)), null)
-      })
+    if (isCallback(callback)) {
+      this.#start(start, read, callback, AsyncResource)
+      return
     }
-    if (typeof callback !== 'function') {
-      throw createError(
-        'ERR_INVALID_ARGUMENT',
-        `The callback is of type ${typeof callback}. Expected a function, or nothing for a promise.`
-      )
-    }
-    this.#start(start, read, callback, AsyncResource)
+    const promise = new Promise((resolve, reject) => {
+      this.#start(start, read, (error, result) => (error ? reject(error) : resolve(result)), null)
+    })
+    return unwatched(promise)
   }
 
   // With a callback, a later answer is given in the caller's async context, which a promise would have kept too.
@@ -160,6 +156,22 @@ class Operations {
   }
 }
 
+/** Whether there is a callback, or a promise is wanted. */
+function isCallback(callback) {
+  if (callback === undefined || callback === null) return false
+  if (typeof callback === 'function') return true
+  throw createError(
+    'ERR_INVALID_ARGUMENT',
+    `The callback is ${describe(callback)}. Expected a function, or nothing for a promise.`
+  )
+}
+
+/** A promise that may be dropped: express-session drops that of `destroy`, and a rejection would end the process. */
+function unwatched(promise) {
+  promise.catch(() => {})
+  return promise
+}
+
 function inContext(context, call, ...values) {
   try {
     context.runInAsyncScope(call, undefined, ...values)
@@ -189,4 +201,4 @@ function settleWhenKnown(settle, promise) {
   )
 }
 
-module.exports = { Operations }
+module.exports = { isCallback, Operations, unwatched }

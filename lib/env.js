@@ -3,6 +3,8 @@
 // Settings for the addon: the options that were given, and the environment variables for those that were not. Only the
 // addon looks at what they hold.
 
+const { describe } = require('./errors')
+
 const VARIABLES = {
   REDIS_URL: 'url',
   REDIS_HOST: 'host',
@@ -38,7 +40,7 @@ function fromOption(name, value) {
 
 function setting(name, value) {
   if (['boolean', 'number', 'string'].includes(typeof value)) return { name, value }
-  return { name, other: Array.isArray(value) ? 'an array' : `of type ${value === null ? 'null' : typeof value}` }
+  return { name, other: describe(value) }
 }
 
 function isPlainObject(value) {

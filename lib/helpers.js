@@ -2,33 +2,36 @@
 
 // `req.regenerateSession` and `req.destroySession`, on any express-session store.
 
+const { isCallback, unwatched } = require('./callback')
 const { createError } = require('./errors')
 
 /** Middleware for after express-session. */
 function sessionHelpers() {
   return function addSessionHelpers(req, res, next) {
-    req.regenerateSession = (callback) => settle(regenerate(req), callback)
-    req.destroySession = (callback) => settle(destroy(req, res), callback)
+    // Under which names the browser sent what was this request's session at some time.
+    const names = new Set()
+    req.regenerateSession = (callback) => settle(regenerate(req, names), callback)
+    req.destroySession = (callback) => settle(destroy(req, res, names), callback)
     next()
   }
 }
 
 /** Unlike `req.session.regenerate`, starts no new session when the old one could not be destroyed. */
-async function regenerate(req) {
-  await destroyInStore(req)
+async function regenerate(req, names) {
+  await destroyInStore(req, names)
   req.sessionStore.generate(req)
 }
 
-async function destroy(req, res) {
+async function destroy(req, res, names) {
   const { cookie } = requireSession(req)
-  const id = req.sessionID
-  await destroyInStore(req)
+  await destroyInStore(req, names)
   delete req.session
-  clearCookie(req, res, id, cookie)
+  clearCookies(res, names, cookie)
 }
 
-function destroyInStore(req) {
+function destroyInStore(req, names) {
   requireSession(req)
+  for (const name of cookieNames(req.headers.cookie, req.sessionID)) names.add(name)
   return new Promise((resolve, reject) => {
     req.sessionStore.destroy(req.sessionID, (error) => (error ? reject(error) : resolve()))
   })
@@ -42,15 +45,13 @@ function requireSession(req) {
   )
 }
 
-// The cookie goes with the same name, path and domain that it came with (OWASP ASVS 5.0, 14.3.1). Its name is the one
-// under which the browser sent this session.
-function clearCookie(req, res, id, cookie) {
+// The cookie goes with the same path and domain that it came with (OWASP ASVS 5.0, 14.3.1).
+function clearCookies(res, names, cookie) {
   if (res.headersSent) return
-  for (const name of cookieNames(req.headers.cookie, id)) {
-    cookie.expires = new Date(0)
-    const earlier = [res.getHeader('Set-Cookie') ?? []].flat()
-    res.setHeader('Set-Cookie', [...earlier, cookie.serialize(name, '')])
-  }
+  cookie.expires = new Date(0)
+  const cleared = [...names].map((name) => cookie.serialize(name, ''))
+  const others = [res.getHeader('Set-Cookie') ?? []].flat()
+  if (cleared.length > 0) res.setHeader('Set-Cookie', [...others, ...cleared])
 }
 
 function cookieNames(header = '', id) {
@@ -58,19 +59,21 @@ function cookieNames(header = '', id) {
     const at = pair.indexOf('=')
     return { name: pair.slice(0, at).trim(), value: decode(pair.slice(at + 1).trim()) }
   })
-  return new Set(pairs.filter(({ value }) => value.startsWith(`s:${id}.`)).map(({ name }) => name))
+  return pairs.filter(({ value }) => value.startsWith(`s:${id}.`)).map(({ name }) => name)
 }
 
+// A value may stand in quotes (RFC 6265, 4.1.1).
 function decode(value) {
+  const bare = value.startsWith('"') ? value.slice(1, -1) : value
   try {
-    return decodeURIComponent(value)
+    return decodeURIComponent(bare)
   } catch {
-    return value
+    return bare
   }
 }
 
 function settle(promise, callback) {
-  if (typeof callback !== 'function') return promise
+  if (!isCallback(callback)) return unwatched(promise)
   // In a microtask of its own, so that what the callback throws is no rejection.
   promise.then(
     () => queueMicrotask(() => callback()),

@@ -2,10 +2,12 @@
 
 // Lists that are read batch by batch, as one array or one item after the other.
 
+const { isCallback } = require('./callback')
+
 /** `readPages()` gives batches. With a callback, hands it an array of all. Else returns a Listing. */
 function listing(callback, readPages) {
   const list = new Listing(readPages)
-  if (callback === undefined || callback === null) return list
+  if (!isCallback(callback)) return list
   list.then(
     (items) => queueMicrotask(() => callback(null, items)),
     (error) => queueMicrotask(() => callback(error))

@@ -7,9 +7,12 @@ const { Store } = require('express-session')
 const native = require('../binding')
 const { Operations } = require('./callback')
 const { collectSettings, isPlainObject } = require('./env')
-const { createError, fromNative } = require('./errors')
+const { createError, describe, fromNative } = require('./errors')
 const { listing } = require('./listing')
 const { createLog } = require('./logger')
+
+// The last moment that a date can hold, in milliseconds.
+const LAST_DATE = 8.64e15
 
 // The addon's reply when nothing has to be done.
 const ANSWERED = []
@@ -25,7 +28,8 @@ class RedisStore extends Store {
     super()
     const { ttl, serializer = JSON, logger, ...rest } = checkOptions(options)
     const log = createLog(logger)
-    const settings = typeof ttl === 'function' ? rest : { ...rest, ttl }
+    // A function is called here; the addon is told of the default.
+    const settings = { ...rest, ttl: typeof ttl === 'function' ? 86_400 : ttl }
     this.#native = createNative(collectSettings(settings, process.env), this, this.#operations, log)
     this.#operations.attach(this.#native)
 
@@ -165,7 +169,7 @@ class RedisStore extends Store {
     if (life === Number.POSITIVE_INFINITY || typeof cookie?.expires !== 'string' || typeof this.ttl === 'function') {
       return session
     }
-    const live = Date.now() + life
+    const live = Math.min(Date.now() + life, LAST_DATE)
     if (Math.abs(live - Date.parse(cookie.expires)) > drift(cookie.originalMaxAge)) {
       cookie.expires = new Date(live).toISOString()
     }
@@ -173,6 +177,9 @@ class RedisStore extends Store {
   }
 
   #write(session) {
+    if (!isPlainObject(session)) {
+      throw createError('ERR_INVALID_SESSION', `The session is ${describe(session)}. Expected an object.`)
+    }
     let text
     try {
       text = this.serializer.stringify(session)
@@ -180,15 +187,15 @@ class RedisStore extends Store {
       throw createError('ERR_INVALID_SESSION', 'The serializer failed on this session: `cause` says why.', cause)
     }
     if (typeof text === 'string') return text
-    const kind = text === null ? 'null' : typeof text
-    throw createError('ERR_INVALID_SESSION', `The serializer made ${kind} of this session. Expected a string.`)
+    const made = `What the serializer made of this session is ${describe(text)}.`
+    throw createError('ERR_INVALID_SESSION', `${made} Expected a string.`)
   }
 
   /** Milliseconds that the session has left to live; none when it is 0 or less. */
   #lifetime(session) {
     const expires = session?.cookie?.expires
-    if (typeof this.ttl === 'function') return checkLifetime(this.ttl(session) * 1000)
-    if (expires) return checkLifetime(new Date(expires).getTime() - Date.now())
+    if (typeof this.ttl === 'function') return checkLifetime(this.ttl(session), 1000)
+    if (expires) return checkLifetime(timeOf(expires) - Date.now())
     return this.ttl * 1000
   }
 }
@@ -219,10 +226,7 @@ function emit(store, name, first, second) {
 
 function checkOptions(options) {
   if (!isPlainObject(options)) {
-    throw createError(
-      'ERR_INVALID_OPTION',
-      `The options are of type ${typeof options}. Expected an object, or nothing.`
-    )
+    throw createError('ERR_INVALID_OPTION', `The options are ${describe(options)}. Expected an object, or nothing.`)
   }
   if (options.client !== undefined) {
     throw createError(
@@ -241,16 +245,24 @@ function checkOptions(options) {
 
 function checkId(sid) {
   if (typeof sid === 'string') return sid
-  const kind = sid === null ? 'null' : Array.isArray(sid) ? 'an array' : `of type ${typeof sid}`
-  throw createError('ERR_INVALID_SESSION_ID', `The session id is ${kind}. Expected a string.`)
+  throw createError('ERR_INVALID_SESSION_ID', `The session id is ${describe(sid)}. Expected a string.`)
 }
 
-function checkLifetime(milliseconds) {
-  if (!Number.isNaN(milliseconds)) return milliseconds
+function checkLifetime(lifetime, unit = 1) {
+  if (typeof lifetime === 'number' && !Number.isNaN(lifetime)) return lifetime * unit
   throw createError(
     'ERR_INVALID_TTL',
     "The session's lifetime is not a number. Expected `cookie.expires` to be a date, or `ttl` to give seconds."
   )
+}
+
+// NaN for what is no date: some values (BigInt, Symbol) even throw.
+function timeOf(expires) {
+  try {
+    return new Date(expires).getTime()
+  } catch {
+    return Number.NaN
+  }
 }
 
 // How far the live expiry may be from the stored one without a touch between them: the time the commands took.

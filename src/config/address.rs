@@ -138,6 +138,7 @@ fn from_parts([host, port, path]: [Option<Setting>; 3]) -> Result<Endpoint, Erro
         Some(path) if host.iter().chain(&port).any(Setting::is_option) => {
             return Err(path.refuse("either `socketPath` or `host` and `port`"));
         }
+        Some(path) if path.text()?.is_empty() => return Err(path.refuse("the path of a unix socket")),
         Some(path) => Address::Unix { path: path.text()?.into() },
         None => Address::Tcp {
             host: host.map_or(Ok("localhost".to_owned()), |host| match host.text()? {

@@ -52,7 +52,7 @@ impl StoreConfig {
             scan_count: settings.whole("scanCount", &(1..=100_000))?.map_or(100, usize_from),
             command_timeout: milliseconds(&mut settings, "commandTimeoutMs", 500)?,
             connect_timeout: milliseconds(&mut settings, "connectTimeoutMs", 1000)?,
-            cache_max_bytes: settings.whole("cache.maxBytes", &(65_536..=1 << 40))?.map_or(64 << 20, usize_from),
+            cache_max_bytes: cache_max_bytes(&mut settings)?,
         };
         settings.finish()?;
         Ok(config)
@@ -74,13 +74,20 @@ fn prefix(settings: &mut Settings) -> Result<String, Error> {
 
 fn ttl_seconds(settings: &mut Settings) -> Result<f64, Error> {
     const LONGEST_SECONDS: f64 = 8.64e12;
-    let timeout = settings.whole("SESSION_TIMEOUT", &(1..=8_640_000_000_000_000))?;
-    #[expect(clippy::cast_precision_loss, reason = "exact: the bound is below 2^53")]
-    let default = timeout.map_or(86_400.0, |millis| millis as f64 / 1000.0);
-    match settings.take("ttl") {
-        Some(ttl) => ttl.number(&(0.0..=LONGEST_SECONDS), "seconds"),
-        None => Ok(default),
+    let timeout = settings.take("SESSION_TIMEOUT");
+    match (settings.take("ttl"), timeout) {
+        (Some(ttl), _) => ttl.number(&(0.0..=LONGEST_SECONDS), "seconds"),
+        #[expect(clippy::cast_precision_loss, reason = "exact: the bound is below 2^53")]
+        (None, Some(timeout)) => Ok(timeout.whole(&(1..=8_640_000_000_000_000))? as f64 / 1000.0),
+        (None, None) => Ok(86_400.0),
     }
+}
+
+fn cache_max_bytes(settings: &mut Settings) -> Result<usize, Error> {
+    if let Some(cache) = settings.take("cache") {
+        return Err(cache.refuse("an object such as `{ maxBytes: 67108864 }`"));
+    }
+    Ok(settings.whole("cache.maxBytes", &(65_536..=1 << 40))?.map_or(64 << 20, usize_from))
 }
 
 fn milliseconds(settings: &mut Settings, name: &'static str, default: u64) -> Result<Duration, Error> {

@@ -16,11 +16,12 @@ impl SessionId {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidSessionId`] when it is empty, too long, or holds a control character or line separator: such an
-    /// id was made by no application and could only do harm in a log or a terminal.
+    /// [`Error::InvalidSessionId`] when it is empty, too long, or holds a control character, a line separator or a
+    /// lone surrogate: such an id was made by no application and could only do harm in a log or a terminal.
     pub fn parse(text: impl Into<String>) -> Result<Self, Error> {
         let text = text.into();
-        let forbidden = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+        // U+FFFD is what a lone surrogate of JavaScript's becomes: two ids could become one.
+        let forbidden = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{fffd}');
         if text.is_empty() {
             Err(Error::InvalidSessionId("is empty"))
         } else if text.len() > Self::MAX_BYTES {
@@ -64,7 +65,7 @@ mod tests {
 
     #[test]
     fn refuses_what_could_only_do_harm() {
-        for id in ["", "a\r\nDEL x", "a\0", "\u{1b}[2J", "a\u{2028}b", &"x".repeat(513)] {
+        for id in ["", "a\r\nDEL x", "a\0", "\u{1b}[2J", "a\u{2028}b", "a\u{fffd}b", &"x".repeat(513)] {
             assert_eq!(SessionId::parse(id).expect_err("an unusable id").code(), "ERR_INVALID_SESSION_ID");
         }
     }

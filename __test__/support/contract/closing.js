@@ -1,5 +1,6 @@
 // The end of a store, by `close()` or by nobody using it any more.
 const { call } = require('../call')
+const { startProxy } = require('../proxy')
 const { runScript } = require('../script')
 const { newId, sessionWith } = require('../sessions')
 const { useStores } = require('../stores')
@@ -7,14 +8,11 @@ const { until, within } = require('../until')
 
 module.exports = () => {
   const stores = useStores()
-  const { keyOf, memoryStoreWith, ownRedis, storeWith } = stores
+  const { keyOf, later, memoryStoreWith, ownRedis, storeWith } = stores
 
-  test.each([
-    ['under way', (store) => store.ready()],
-    ['waiting for the first connection', () => {}]
-  ])('finishes what is %s, then refuses everything', async (_, reach) => {
+  test('finishes what is under way, then refuses everything', async () => {
     const [store, ids] = [storeWith(), Array.from({ length: 200 }, newId)]
-    await reach(store)
+    await store.ready()
     const writes = ids.map((sid) => store.set(sid, sessionWith()))
     const closed = store.close()
     const refused = await store.get(ids[0]).catch((error) => error)
@@ -22,6 +20,20 @@ module.exports = () => {
     await Promise.all(writes)
     expect(await stores.redis.command('EXISTS', ...ids.map((sid) => keyOf(store, sid)))).toBe(200)
     expect([refused.code, store.state]).toEqual(['ERR_STORE_CLOSED', 'closed'])
+  })
+
+  test('P5 what is written while the store still connects, and closed at once, is in Redis if it was acknowledged', async () => {
+    const proxy = await startProxy(stores.redis.port)
+    later(() => proxy.stop())
+    proxy.hold()
+    const [store, ids] = [storeWith({ port: proxy.port, connectTimeoutMs: 5000 }), Array.from({ length: 200 }, newId)]
+    const writes = Promise.allSettled(ids.map((sid) => store.set(sid, sessionWith())))
+    await until(() => proxy.connections === 1)
+    const closed = store.close()
+    proxy.release()
+    await within(6000, closed)
+    const acknowledged = (await writes).filter(({ status }) => status === 'fulfilled').length
+    expect(await stores.redis.command('EXISTS', ...ids.map((sid) => keyOf(store, sid)))).toBe(acknowledged)
   })
 
   test.each([
