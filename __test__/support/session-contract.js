@@ -77,6 +77,8 @@ function directly(opened) {
     const sid = newId()
     await set(sid, data)
     expect(JSON.stringify(await get(sid))).toBe(JSON.stringify(data))
+    await touch(sid, data)
+    expect(JSON.stringify(await get(sid))).toBe(JSON.stringify(data))
   })
 
   test('every get gives an object of its own: changing one changes no other', async () => {

@@ -96,16 +96,15 @@ impl Endpoint {
 
     fn refine_tls(&mut self, settings: &mut Settings) -> Result<(), Error> {
         let [ca, cert, key] = ["tls.ca", "tls.cert", "tls.key"].map(|name| settings.take(name));
-        let wanted = settings.flag("tls")?;
-        if wanted == Some(false) && self.tls.is_some() {
-            return Err(Error::InvalidOption(
-                "TLS is switched off (`tls` or REDIS_TLS), but the address starts with rediss://. \
-                 Expected both to say the same."
-                    .to_owned(),
-            ));
-        }
-        if wanted == Some(true) {
-            self.tls = Some(TlsMaterial::default());
+        if let Some(setting) = settings.take("tls") {
+            match (setting.flag()?, &self.address, &self.tls) {
+                (true, Address::Unix { .. }, _) => {
+                    return Err(setting.refuse("nothing here: a unix socket never leaves the machine"));
+                }
+                (false, _, Some(_)) => return Err(setting.refuse("`true`, as the address starts with rediss://")),
+                (true, Address::Tcp { .. }, _) => self.tls = Some(TlsMaterial::default()),
+                (false, _, None) => {}
+            }
         }
         let identity = match (cert, key) {
             (Some(cert), Some(key)) => Some((pem(&cert)?, pem(&key)?.into())),
@@ -118,13 +117,7 @@ impl Endpoint {
             tls.ca = ca.as_ref().map(pem).transpose()?;
             tls.identity = identity;
         }
-        match (&self.tls, &self.address) {
-            (Some(_), Address::Unix { .. }) => Err(Error::InvalidOption(
-                "TLS was asked for on a unix socket. Expected `tls` to be left out: the socket never leaves the machine."
-                    .to_owned(),
-            )),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Settings as they come in: named values from options or the environment, before anyone has looked at them.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use crate::error::Error;
@@ -26,6 +27,14 @@ pub struct Setting {
     pub variable: Option<String>,
     /// What it holds.
     pub value: Value,
+}
+
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Setting");
+        debug.field("name", &self.name).field("variable", &self.variable);
+        if self.is_secret() { debug.finish_non_exhaustive() } else { debug.field("value", &self.value).finish() }
+    }
 }
 
 impl Setting {
