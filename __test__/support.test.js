@@ -2,6 +2,8 @@
 // for nothing.
 const fs = require('node:fs')
 const net = require('node:net')
+const os = require('node:os')
+const path = require('node:path')
 const tls = require('node:tls')
 const { createClient } = require('redis')
 const session = require('express-session')
@@ -395,5 +397,26 @@ describe('runScript', () => {
     expect([thrown.code, /Error: own/.test(thrown.stderr)]).toEqual([1, true])
     const endless = await runScript(() => setInterval(() => {}, 1000), [], { timeoutMs: 300 })
     expect(endless.signal).toBe('SIGKILL')
+  })
+
+  test('a test process that is killed leaves no program behind', async () => {
+    const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'meetabl-support-'))
+    later(() => fs.rmSync(directory, { recursive: true }))
+    const file = path.join(directory, 'pid')
+    const program = async (file) => {
+      const fs = require('node:fs')
+      const { runScript } = require('./__test__/support/script')
+      const { until } = require('./__test__/support/until')
+      const endless = (file) => {
+        require('node:fs').writeFileSync(file, String(process.pid))
+        setInterval(() => {}, 1000)
+      }
+      runScript(endless, [file], { timeoutMs: 60_000 })
+      await until(() => fs.existsSync(file) && fs.readFileSync(file).length > 0)
+      process.kill(process.pid, 'SIGKILL')
+    }
+    expect((await runScript(program, [file])).signal).toBe('SIGKILL')
+    const pid = Number(fs.readFileSync(file))
+    await until(() => !isAlive(pid), { what: 'the watchdog to end it' })
   })
 })

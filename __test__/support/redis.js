@@ -11,6 +11,7 @@ const { createClient } = require('redis')
 const { makeCertificates } = require('./certificates')
 const { freePort } = require('./port')
 const { until } = require('./until')
+const { watchOver } = require('./watchdog')
 
 const HOST = '127.0.0.1'
 
@@ -99,7 +100,7 @@ class RedisServer {
       server.kill('SIGKILL')
       await exited
     }
-    this.#watchdog?.kill('SIGKILL')
+    this.#watchdog?.kill()
     this.#watchdog = undefined
   }
 
@@ -180,22 +181,6 @@ class RedisServer {
 
 function hasExited(child) {
   return child.exitCode !== null || child.signalCode !== null
-}
-
-/**
- * A shell of its own session that sleeps until the pipe from this process closes, which is when this process ends, and
- * then kills the server and removes its directory.
- */
-function watchOver(pid, directory) {
-  const script = 'read _; kill -9 "$1"; rm -rf "$2"'
-  const watchdog = spawn('sh', ['-c', script, 'sh', String(pid), directory], {
-    stdio: ['pipe', 'ignore', 'ignore'],
-    detached: true
-  })
-  watchdog.stdin.on('error', () => {})
-  watchdog.stdin.unref()
-  watchdog.unref()
-  return watchdog
 }
 
 module.exports = { startRedis }

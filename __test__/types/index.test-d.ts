@@ -1,7 +1,7 @@
 // What TypeScript users can rely on. Session data is typed as express-session says: by module augmentation.
 
 import express from 'express'
-import session, { type SessionData, Store } from 'express-session'
+import session, { type SessionData, type Store } from 'express-session'
 import { expectAssignable, expectError, expectType } from 'tsd'
 import { type ListedSession, type Logger, RedisStore, type StoreState, type StoreStats, sessionHelpers } from '../..'
 

@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::failover::State;
 use crate::redis::{Keys, Request};
 use crate::replica::{Lookup, Replica, Sequence};
-use crate::session::{Lifetime, Record, SessionId};
+use crate::session::{Lifetime, Record, SessionId, Text};
 use crate::stats::Stats;
 use crate::telemetry::{self, LogSink};
 pub use listing::{Entries, Listing};
@@ -182,9 +182,9 @@ impl Engine {
     /// # Errors
     ///
     /// [`Error::Closed`], [`Error::Full`].
-    pub fn save(&self, operation: Operation, id: SessionId, record: Record) -> Result<Answer, Error> {
+    pub fn save(&self, operation: Operation, id: SessionId, text: Text, lifetime: Lifetime) -> Result<Answer, Error> {
         self.shared.stats.sets.increment();
-        self.perform(operation, Task::Request(Request::Save(id, record)))
+        self.perform(operation, Task::Request(Request::Save(id, text, lifetime)))
     }
 
     /// Renews a session's life. Does nothing to a session that is not there.
@@ -313,7 +313,9 @@ impl Shared {
                 Lookup::Held(record) => Some(record),
                 Lookup::Destroyed | Lookup::Unknown => None,
             })),
-            Request::Save(id, record) => self.replica.save(id, record, sequence).map(|()| Outcome::Done),
+            Request::Save(id, text, lifetime) => {
+                self.replica.save(id, &text.to_utf8(), *lifetime, sequence).map(|()| Outcome::Done)
+            }
             Request::Touch(id, lifetime) => {
                 self.replica.touch(id, *lifetime, sequence);
                 Ok(Outcome::Done)

@@ -2,6 +2,7 @@
 //!
 //! Both are behind one lock, so that no operation can be queued for a Redis that was just given up.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -37,6 +38,8 @@ pub(super) struct Job {
 pub(super) struct Queue {
     inner: Mutex<Inner>,
     wake: Notify,
+    /// A reply of Redis is about to wake who works on the queue.
+    reply_is_due: AtomicBool,
     closing: Notify,
 }
 
@@ -87,8 +90,17 @@ impl Queue {
         std::mem::take(&mut self.inner().jobs)
     }
 
+    /// Says that there is something to take. Waking a thread costs the caller more than all the rest of a call, so when a
+    /// reply is due within moments, that is left to the reply.
     pub(super) fn wake(&self) {
-        self.wake.notify_one();
+        if !self.reply_is_due.load(Ordering::SeqCst) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Whoever sets this to true takes what is queued, without being woken, when it sets it to false.
+    pub(super) fn set_reply_is_due(&self, is_due: bool) {
+        self.reply_is_due.store(is_due, Ordering::SeqCst);
     }
 
     /// Ends when there is something to take.

@@ -15,13 +15,16 @@ use crate::error::Error;
 use crate::failover::{Backoff, State};
 use crate::redis::{Connection, Reply, Request, Session, Trouble};
 use crate::replica::{Change, Pending, Sequence};
-use crate::session::Record;
+use crate::session::Text;
 
 /// How often a connection without traffic is asked for a sign of life.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// Batches under way at a time. When Redis is slower than the callers, batches grow instead of becoming more.
 const BATCHES: usize = 64;
+
+/// With round trips shorter than this, what is asked for while a batch is under way waits for its reply and goes next.
+const SOON: Duration = Duration::from_micros(500);
 
 /// Changes replayed in one batch.
 const REPLAY_BATCH: usize = 128;
@@ -81,6 +84,8 @@ struct Service {
     /// Started in order and settled in order, so the calls take effect in the order in which they were made.
     batches: FuturesOrdered<Pin<Box<dyn Future<Output = Answered> + Send>>>,
     work: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
+    /// How long a batch takes, as a moving average.
+    round_trip: Duration,
     heartbeat: Interval,
     asking_for_life: bool,
     replaying: bool,
@@ -97,6 +102,7 @@ impl Service {
             connection,
             batches: FuturesOrdered::new(),
             work: FuturesUnordered::new(),
+            round_trip: Duration::ZERO,
             heartbeat,
             asking_for_life: false,
             replaying: false,
@@ -113,8 +119,8 @@ impl Service {
         loop {
             tokio::select! {
                 biased;
-                Some(answered) = self.batches.next(), if !self.batches.is_empty() => match answered.settle(&shared) {
-                    Ok(()) => {}
+                Some(answered) = self.batches.next(), if !self.batches.is_empty() => match self.settle(answered) {
+                    Ok(()) => self.take_jobs(),
                     // One slow answer is not an outage: a heartbeat decides.
                     Err(Trouble::TimedOut) => self.ask_for_life(),
                     Err(trouble) => return self.give_up(trouble).await,
@@ -151,6 +157,12 @@ impl Service {
         }
     }
 
+    fn settle(&mut self, answered: Answered) -> Result<(), Trouble> {
+        self.round_trip = (self.round_trip * 7 + answered.round_trip) / 8;
+        self.shared.queue.set_reply_is_due(false);
+        answered.settle(&self.shared)
+    }
+
     fn take_jobs(&mut self) {
         let mut batch = Batch::new(self.shared.observer.clone());
         for job in self.shared.queue.take() {
@@ -166,6 +178,7 @@ impl Service {
         if !batch.requests.is_empty() {
             self.batches.push_back(Box::pin(batch.run(self.shared.clone(), self.connection.clone())));
         }
+        self.shared.queue.set_reply_is_due(!self.batches.is_empty() && self.round_trip < SOON);
     }
 
     /// What follows from a piece of work. Returns why the connection has to be given up, if it has to.
@@ -231,7 +244,7 @@ impl Service {
     async fn settle_all(&mut self) {
         while let Some(answered) = self.batches.next().await {
             // Memory answered what Redis did not: all that can be done now.
-            let _ = answered.settle(&self.shared);
+            let _ = self.settle(answered);
         }
         while self.work.next().await.is_some() {}
     }
@@ -247,6 +260,7 @@ struct Batch {
 /// A batch with its replies.
 struct Answered {
     batch: Batch,
+    round_trip: Duration,
     replies: Result<Vec<Result<Reply, Error>>, Trouble>,
 }
 
@@ -262,8 +276,9 @@ impl Batch {
     }
 
     async fn run(self, shared: Arc<Shared>, connection: Connection) -> Answered {
+        let sent = Instant::now();
         let replies = connection.run(&shared.keys, &self.requests).await;
-        Answered { batch: self, replies }
+        Answered { batch: self, round_trip: sent.elapsed(), replies }
     }
 }
 
@@ -280,7 +295,7 @@ impl Answered {
                         shared.answer_request_from_memory(request, sequence)
                     }
                     Request::Load(_) | Request::Touch(..) => Ok(shared.outcome(request, reply?)),
-                    Request::Save(id, _) | Request::Destroy(id) => {
+                    Request::Save(id, ..) | Request::Destroy(id) => {
                         let outcome = shared.outcome(request, reply?);
                         shared.replica.supersede(id, sequence);
                         Ok(outcome)
@@ -332,9 +347,7 @@ async fn replay(shared: &Shared, connection: &Connection) -> Result<u64, Error> 
 impl Pending {
     fn request(&self) -> Request {
         match &self.change {
-            Change::Save(text) => {
-                Request::Save(self.id.clone(), Record { text: text.to_string(), lifetime: self.lifetime })
-            }
+            Change::Save(text) => Request::Save(self.id.clone(), Text::Utf8(text.to_string()), self.lifetime),
             Change::Destroy => Request::Destroy(self.id.clone()),
         }
     }

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use napi::Env;
-use napi::bindgen_prelude::{Either4, Null};
+use napi::bindgen_prelude::{Either4, Null, Utf16String};
 use napi_derive::napi;
 
 use super::completions::{Completions, Deliver, Hold, flat, life, to_f64};
@@ -17,7 +17,7 @@ use crate::clock::SystemClock;
 use crate::config::StoreConfig;
 use crate::engine::{Answer, Engine, Listing, Outcome};
 use crate::error::Error;
-use crate::session::{Lifetime, Record, SessionId};
+use crate::session::{Lifetime, SessionId, Text};
 
 /// `[value, life]` when the answer is known at once, null when it comes later.
 type Reply = Option<Vec<Either4<Null, f64, String, Vec<String>>>>;
@@ -41,10 +41,9 @@ pub fn get(store: u32, operation: u32, id: String) -> Result<Reply> {
 
 /// `lifetime` in milliseconds, infinite for no end.
 #[napi(catch_unwind)]
-pub fn set(store: u32, operation: u32, id: String, text: String, lifetime: f64) -> Result<Reply> {
+pub fn set(store: u32, operation: u32, id: String, text: Utf16String, lifetime: f64) -> Result<Reply> {
     with_store(store, |engine| {
-        let record = Record { text, lifetime: Lifetime::from_millis(lifetime)? };
-        engine.save(operation, SessionId::parse(id)?, record)
+        engine.save(operation, SessionId::parse(id)?, Text::Utf16(text.to_vec()), Lifetime::from_millis(lifetime)?)
     })
 }
 

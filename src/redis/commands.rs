@@ -8,7 +8,7 @@ use redis::{Cmd, Pipeline, RedisWrite, ToRedisArgs, ToSingleRedisArg, Value};
 
 use super::connect::{Connection, Trouble, reason};
 use crate::error::Error;
-use crate::session::{Lifetime, Record, SessionId};
+use crate::session::{Lifetime, Record, SessionId, Text};
 
 /// How session ids become keys.
 #[derive(Debug, Clone)]
@@ -81,7 +81,7 @@ pub enum Request {
     /// Read it.
     Load(SessionId),
     /// Write it.
-    Save(SessionId, Record),
+    Save(SessionId, Text, Lifetime),
     /// Renew it.
     Touch(SessionId, Lifetime),
     /// Remove it.
@@ -178,7 +178,7 @@ impl Request {
     #[must_use]
     pub fn id(&self) -> &SessionId {
         match self {
-            Self::Load(id) | Self::Save(id, _) | Self::Touch(id, _) | Self::Destroy(id) => id,
+            Self::Load(id) | Self::Save(id, ..) | Self::Touch(id, _) | Self::Destroy(id) => id,
         }
     }
 
@@ -189,10 +189,11 @@ impl Request {
                 pipeline.add_command(key.command("GET", 0));
                 pipeline.add_command(key.command("PTTL", 0));
             }
-            Self::Save(_, record) => {
-                let mut command = key.command("SET", record.text.len() + 24);
-                command.arg(&record.text);
-                if let Some(millis) = record.lifetime.millis() {
+            Self::Save(_, text, lifetime) => {
+                let text = text.to_utf8();
+                let mut command = key.command("SET", text.len() + 24);
+                command.arg(&*text);
+                if let Some(millis) = lifetime.millis() {
                     command.arg("PX").arg(millis);
                 }
                 pipeline.add_command(command);

@@ -102,9 +102,8 @@ impl Replica {
     /// # Errors
     ///
     /// [`Error::Full`]; then the table is as before.
-    pub fn save(&self, id: &SessionId, record: &Record, sequence: Sequence) -> Result<(), Error> {
-        let deadline = self.clock.now().after(record.lifetime);
-        self.put(id, Change::Save(record.text.as_str().into()), deadline, sequence)
+    pub fn save(&self, id: &SessionId, text: &str, lifetime: Lifetime, sequence: Sequence) -> Result<(), Error> {
+        self.put(id, Change::Save(text.into()), self.clock.now().after(lifetime), sequence)
     }
 
     /// Remembers that a session is destroyed, for as long as `lifetime`: by then Redis has forgotten it too.
@@ -231,7 +230,7 @@ mod tests {
     #[test]
     fn holds_a_session_until_its_deadline() {
         let (replica, clock) = replica(1 << 20);
-        replica.save(&id("a"), &record("text", 100), 1).expect("there is room");
+        replica.save(&id("a"), "text", Lifetime::Millis(100), 1).expect("there is room");
         clock.advance(99);
         assert_eq!(replica.load(&id("a")), Lookup::Held(record("text", 1)));
         clock.advance(1);
@@ -243,7 +242,7 @@ mod tests {
     #[test]
     fn a_destroyed_session_stays_destroyed() {
         let (replica, _clock) = replica(1 << 20);
-        replica.save(&id("a"), &record("text", 100), 1).expect("there is room");
+        replica.save(&id("a"), "text", Lifetime::Millis(100), 1).expect("there is room");
         replica.destroy(&id("a"), Lifetime::Millis(1000), 2).expect("there is room");
         replica.touch(&id("a"), Lifetime::Millis(100), 3);
         assert_eq!(replica.load(&id("a")), Lookup::Destroyed);
@@ -253,8 +252,8 @@ mod tests {
     #[test]
     fn refuses_what_does_not_fit_and_keeps_what_it_has() {
         let (replica, _clock) = replica(4096);
-        replica.save(&id("a"), &record("small", 100), 1).expect("there is room");
-        let error = replica.save(&id("b"), &record(&"x".repeat(5000), 100), 2).expect_err("too big");
+        replica.save(&id("a"), "small", Lifetime::Millis(100), 1).expect("there is room");
+        let error = replica.save(&id("b"), &"x".repeat(5000), Lifetime::Millis(100), 2).expect_err("too big");
         assert_eq!(error.code(), "ERR_STORE_FULL");
         assert_eq!(replica.load(&id("a")), Lookup::Held(record("small", 100)));
         assert_eq!(replica.load(&id("b")), Lookup::Unknown);
@@ -263,9 +262,9 @@ mod tests {
     #[test]
     fn lets_go_of_what_redis_has_unless_it_changed_again() {
         let (replica, _clock) = replica(1 << 20);
-        replica.save(&id("a"), &record("first", 100), 1).expect("there is room");
+        replica.save(&id("a"), "first", Lifetime::Millis(100), 1).expect("there is room");
         let sent = replica.pending(10).remove(0);
-        replica.save(&id("a"), &record("second", 100), 2).expect("there is room");
+        replica.save(&id("a"), "second", Lifetime::Millis(100), 2).expect("there is room");
         replica.settle(&sent);
         assert_eq!(replica.load(&id("a")), Lookup::Held(record("second", 100)));
         replica.settle(&replica.pending(10).remove(0));
@@ -277,7 +276,7 @@ mod tests {
     fn an_earlier_call_never_undoes_a_later_one() {
         let (replica, _clock) = replica(1 << 20);
         replica.destroy(&id("a"), Lifetime::Millis(1000), 5).expect("there is room");
-        replica.save(&id("a"), &record("late", 100), 4).expect("it is ignored");
+        replica.save(&id("a"), "late", Lifetime::Millis(100), 4).expect("it is ignored");
         assert_eq!(replica.load(&id("a")), Lookup::Destroyed, "P3: a destroyed session was brought back");
         replica.supersede(&id("a"), 4);
         assert_eq!(replica.load(&id("a")), Lookup::Destroyed);

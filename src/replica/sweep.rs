@@ -40,7 +40,7 @@ impl Replica {
 mod tests {
     use super::*;
     use crate::clock::ManualClock;
-    use crate::session::{Lifetime, Record, SessionId};
+    use crate::session::{Lifetime, SessionId};
 
     #[test]
     fn frees_all_that_expired_and_nothing_else() {
@@ -48,8 +48,7 @@ mod tests {
         let replica = Replica::new(clock.clone(), 1 << 30);
         for n in 0..2500u64 {
             let id = SessionId::parse(format!("session-{n}")).expect("a usable id");
-            let record = Record { text: "text".into(), lifetime: Lifetime::Millis(n + 1) };
-            replica.save(&id, &record, n).expect("there is room");
+            replica.save(&id, "text", Lifetime::Millis(n + 1), n).expect("there is room");
         }
         clock.advance(2000);
         let slices = std::iter::repeat_with(|| replica.sweep_slice()).take_while(|more| *more).count();

@@ -2,6 +2,8 @@
 
 mod id;
 mod record;
+mod text;
 
 pub use id::SessionId;
 pub use record::{Lifetime, Record};
+pub use text::Text;

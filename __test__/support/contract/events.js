@@ -22,9 +22,14 @@ module.exports = () => {
   }
 
   test('a Redis that is there: connecting, connect, ready, close', async () => {
-    const store = storeWith()
+    const proxy = await startProxy(stores.redis.port)
+    later(() => proxy.stop())
+    proxy.hold()
+    const store = storeWith({ port: proxy.port, connectTimeoutMs: 10_000 })
     const { events } = eventsOf(store)
-    expect(store.state).toBe('connecting')
+    await until(() => proxy.connections === 1)
+    expect([store.state, events]).toEqual(['connecting', []])
+    proxy.release()
     expect(await store.ready()).toBe('ready')
     expect(store.state).toBe('ready')
     await until(() => events.length === 2)
