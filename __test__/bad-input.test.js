@@ -53,7 +53,7 @@ describe('options', () => {
     ['db', [-1, 1.5, '0', Number.NaN, {}], /whole number/],
     ['tls', ['yes', 5, [], () => {}], /true|object/],
     ['tls.ca', [{ ca: 5 }, { ca: {} }], /string|PEM/, 'tls'],
-    ['prefix', [5, '', 'x'.repeat(300), {}], /text|string/],
+    ['prefix', [5, 'x'.repeat(300), {}], /text|string/],
     ['ttl', [-1, '60', Number.NaN, Number.POSITIVE_INFINITY, {}, true], /number of seconds/],
     ['disableTTL', ['yes', 'true', 1, 0, {}], /true.*false/],
     ['disableTouch', ['yes', 'true', 1, 0, {}], /true.*false/],

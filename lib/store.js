@@ -2,6 +2,8 @@
 
 // The express-session store.
 
+const { setImmediate: nextTurn } = require('node:timers/promises')
+
 const { Store } = require('express-session')
 
 const native = require('../binding')
@@ -119,6 +121,8 @@ class RedisStore extends Store {
       const page = await this.#run(undefined, (operation) => this.#native.next(operation, list), same)
       if (page === null) return
       yield page
+      // Memory answers at once, and a long list must not keep everything else waiting.
+      await nextTurn()
     }
   }
 

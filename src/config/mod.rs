@@ -64,10 +64,8 @@ fn prefix(settings: &mut Settings) -> Result<String, Error> {
         return Ok("meetabl:sess:".to_owned());
     };
     let prefix = setting.text()?;
-    if prefix.is_empty() || prefix.len() > 256 {
-        return Err(
-            setting.refuse("1 to 256 bytes of text: without a prefix, `clear()` would empty the whole database")
-        );
+    if prefix.len() > 256 {
+        return Err(setting.refuse("at most 256 bytes of text"));
     }
     Ok(prefix)
 }

@@ -1,7 +1,5 @@
 //! Listing, counting and clearing: batch by batch, so that memory stays flat whatever the number of sessions.
 
-use std::collections::VecDeque;
-
 use tokio::sync::Mutex;
 
 use super::{Outcome, Shared};
@@ -29,8 +27,8 @@ enum Progress {
     NotStarted,
     /// Redis is asked.
     Redis(Page),
-    /// Redis was away at the start: what the table held then.
-    Memory(VecDeque<(SessionId, String)>),
+    /// Redis was away at the start: the table is read, so far to this id.
+    Memory(Option<SessionId>),
 }
 
 impl Listing {
@@ -44,20 +42,15 @@ impl Listing {
     pub(super) fn next_from_memory(&self, replica: &Replica, count: usize) -> Result<Outcome, Error> {
         let interrupted = || Error::Unavailable("it went away in the middle of a listing".to_owned());
         let mut progress = self.progress.try_lock().map_err(|_| interrupted())?;
-        if matches!(*progress, Progress::NotStarted) {
-            let held = replica.ids().into_iter().filter_map(|id| match replica.load(&id) {
-                Lookup::Held(record) => Some((id, record.text)),
-                Lookup::Destroyed | Lookup::Unknown => None,
-            });
-            *progress = Progress::Memory(held.collect());
-        }
-        match &mut *progress {
-            Progress::Memory(rest) => {
-                let batch: Vec<_> = rest.drain(..count.min(rest.len())).collect();
-                Ok(Outcome::Entries((!batch.is_empty()).then(|| self.entries(batch))))
-            }
-            Progress::Redis(_) | Progress::NotStarted => Err(interrupted()),
-        }
+        let read_to = match &*progress {
+            Progress::NotStarted => None,
+            Progress::Memory(read_to) => read_to.as_ref(),
+            Progress::Redis(_) => return Err(interrupted()),
+        };
+        let batch = replica.page(read_to, count);
+        let Some((last, _)) = batch.last() else { return Ok(Outcome::Entries(None)) };
+        *progress = Progress::Memory(Some(last.clone()));
+        Ok(Outcome::Entries(Some(self.entries(batch))))
     }
 
     /// The next entries, from Redis, corrected by what the table knows better.
@@ -115,7 +108,8 @@ async fn next_ids(shared: &Shared, connection: &Connection, page: &mut Page) -> 
         let mut ids = connection.scan(&shared.keys, shared.config.scan_count, page).await?;
         ids.retain(|id| shared.replica.load(id) != Lookup::Destroyed);
         if page.finished {
-            ids.extend(shared.replica.ids().into_iter().filter(|id| page.is_new(id)));
+            let held = shared.replica.page(None, usize::MAX).into_iter().map(|(id, _)| id);
+            ids.extend(held.filter(|id| page.is_new(id)));
         }
         if !ids.is_empty() {
             return Ok(Some(ids));

@@ -296,7 +296,7 @@ impl Shared {
         match &job.task {
             Task::Request(request) => self.answer_request_from_memory(request, job.sequence),
             Task::List(listing) => listing.next_from_memory(&self.replica, self.config.scan_count),
-            Task::Count => Ok(Outcome::Count(self.replica.ids().len() as u64)),
+            Task::Count => Ok(Outcome::Count(self.replica.count())),
             Task::Clear => {
                 self.replica.clear(job.sequence);
                 Ok(Outcome::Done)

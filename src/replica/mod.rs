@@ -139,19 +139,29 @@ impl Replica {
         self.remove_if(id, |entry| entry.sequence < sequence);
     }
 
-    /// The ids of the sessions it holds.
-    pub fn ids(&self) -> Vec<SessionId> {
+    /// How many sessions it holds.
+    pub fn count(&self) -> u64 {
+        let now = self.clock.now();
+        self.table().after(None).filter(|(_, entry)| entry.is_session(now)).count() as u64
+    }
+
+    /// The next `limit` sessions after `id`, in the order of their ids, with their texts.
+    pub fn page(&self, id: Option<&SessionId>, limit: usize) -> Vec<(SessionId, String)> {
         let now = self.clock.now();
         let table = self.table();
-        let held = table.iter().filter(|(_, entry)| entry.is_live(now) && matches!(entry.change, Change::Save(_)));
-        held.map(|(id, _)| id.clone()).collect()
+        let sessions =
+            table.after(id).filter(|(_, entry)| entry.is_live(now)).filter_map(|(id, entry)| match &entry.change {
+                Change::Save(text) => Some((id.clone(), text.to_string())),
+                Change::Destroy => None,
+            });
+        sessions.take(limit).collect()
     }
 
     /// At most `limit` changes for Redis.
     pub fn pending(&self, limit: usize) -> Vec<Pending> {
         let now = self.clock.now();
         let table = self.table();
-        let live = table.iter().filter(|(_, entry)| entry.is_live(now)).take(limit);
+        let live = table.after(None).filter(|(_, entry)| entry.is_live(now)).take(limit);
         live.map(|(id, entry)| Pending {
             id: id.clone(),
             change: entry.change.clone(),
@@ -246,7 +256,8 @@ mod tests {
         replica.destroy(&id("a"), Lifetime::Millis(1000), 2).expect("there is room");
         replica.touch(&id("a"), Lifetime::Millis(100), 3);
         assert_eq!(replica.load(&id("a")), Lookup::Destroyed);
-        assert!(replica.ids().is_empty());
+        assert_eq!(replica.count(), 0);
+        assert!(replica.page(None, 10).is_empty());
     }
 
     #[test]
@@ -282,5 +293,19 @@ mod tests {
         assert_eq!(replica.load(&id("a")), Lookup::Destroyed);
         replica.supersede(&id("a"), 6);
         assert_eq!(replica.load(&id("a")), Lookup::Unknown);
+    }
+
+    #[test]
+    fn a_listing_goes_on_where_it_stopped() {
+        let (replica, _clock) = replica(1 << 20);
+        for name in ["a", "b", "c", "d"] {
+            replica.save(&id(name), name, Lifetime::Millis(100), 1).expect("there is room");
+        }
+        replica.destroy(&id("b"), Lifetime::Millis(100), 2).expect("there is room");
+        let entry = |name: &str| (id(name), name.to_owned());
+        assert_eq!(replica.count(), 3);
+        assert_eq!(replica.page(None, 2), [entry("a"), entry("c")]);
+        assert_eq!(replica.page(Some(&id("c")), 2), [entry("d")]);
+        assert!(replica.page(Some(&id("d")), 2).is_empty());
     }
 }

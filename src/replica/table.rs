@@ -1,6 +1,7 @@
 //! The table itself: entries by id, and by deadline, and what they weigh. It knows no time.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
@@ -32,6 +33,10 @@ impl Entry {
     pub(super) fn is_live(&self, now: Timestamp) -> bool {
         self.deadline.is_none_or(|deadline| deadline > now)
     }
+
+    pub(super) fn is_session(&self, now: Timestamp) -> bool {
+        self.is_live(now) && matches!(self.change, Change::Save(_))
+    }
 }
 
 /// What an entry costs beside its id and text: two table slots, the id's and the text's headers, and the allocator.
@@ -39,7 +44,8 @@ const OVERHEAD_BYTES: usize = 224;
 
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    entries: HashMap<SessionId, Entry>,
+    /// In order, so that a listing can go on where it stopped.
+    entries: BTreeMap<SessionId, Entry>,
     deadlines: BTreeSet<(Timestamp, SessionId)>,
     bytes: usize,
 }
@@ -63,8 +69,10 @@ impl Table {
         self.entries.get(id)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&SessionId, &Entry)> {
-        self.entries.iter()
+    /// The entries in the order of their ids, those after `id` only when there is one.
+    pub(super) fn after(&self, id: Option<&SessionId>) -> impl Iterator<Item = (&SessionId, &Entry)> {
+        let start = id.map_or(Bound::Unbounded, Bound::Excluded);
+        self.entries.range::<SessionId, _>((start, Bound::Unbounded))
     }
 
     pub(super) fn put(&mut self, id: SessionId, change: Change, deadline: Option<Timestamp>, sequence: Sequence) {
@@ -95,8 +103,7 @@ impl Table {
         }
     }
 
-    /// Removes up to `limit` entries whose time was up at `now`, and gives memory back when few are left. `true` when
-    /// there may be more.
+    /// Removes up to `limit` entries whose time was up at `now`. `true` when there may be more.
     pub(super) fn expire(&mut self, now: Timestamp, limit: usize) -> bool {
         for _ in 0..limit {
             match self.deadlines.first() {
@@ -104,20 +111,10 @@ impl Table {
                     let id = id.clone();
                     self.remove(&id);
                 }
-                _ => {
-                    self.shrink();
-                    return false;
-                }
+                _ => return false,
             }
         }
         true
-    }
-
-    fn shrink(&mut self) {
-        const KEPT: usize = 64;
-        if self.entries.capacity() > KEPT.max(self.entries.len() * 4) {
-            self.entries.shrink_to(KEPT.max(self.entries.len() * 2));
-        }
     }
 }
 
