@@ -20,7 +20,7 @@ const LOG = 7
 const RARE_VALUES = [0, 0, 0, 0, 1, 2, 3, 2]
 
 // So many operations are sent together at the most: while Redis works on the first, JavaScript makes the next.
-const SENT_TOGETHER = 24
+const SENT_TOGETHER = 16
 
 // Stores with an answer outstanding. The addon holds its store weakly, so that one that nobody uses any more can be
 // collected; someone who waits is a user.

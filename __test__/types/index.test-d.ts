@@ -59,7 +59,7 @@ app.post('/login', async (req, res) => {
   expectType<Promise<void>>(req.regenerateSession())
   expectType<void>(req.regenerateSession((error) => error))
   req.session.userId = 'ada'
-  expectType<string | undefined>(req.session.userId)
+  expectType<string>(req.session.userId)
   expectType<Promise<void>>(req.destroySession())
   expectType<void>(req.destroySession(() => res.end()))
 })
