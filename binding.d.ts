@@ -32,12 +32,8 @@ export declare class NativeStore {
   stats(): NativeStats
 }
 
-export declare function destroy(store: number, operation: number, id: string): Reply
-
-/** Sends what was asked for since the last call. */
-export declare function flush(store: number): void
-
-export declare function get(store: number, operation: number, id: string): Reply
+/** Does one such call, and returns the answer when it is known at once. */
+export declare function ask(store: number, operation: number, kind: number, id: string, text: string, lifetime: number): Reply
 
 /** The part of a checked configuration that JavaScript works with. */
 export interface NativeConfig {
@@ -77,7 +73,5 @@ export interface NativeStats {
   bytes: number
 }
 
-/** `lifetime` in milliseconds, infinite for no end. */
-export declare function set(store: number, operation: number, id: string, text: string, lifetime: number): Reply
-
-export declare function touch(store: number, operation: number, id: string, lifetime: number): Reply
+/** Submits calls: see `calls.rs` for what the three values hold. */
+export declare function submit(store: number, numbers: Float64Array, ids: string, texts: string): void

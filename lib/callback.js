@@ -4,7 +4,6 @@
 
 const { AsyncResource } = require('node:async_hooks')
 
-const { flush } = require('../binding')
 const { createError, describe, fromNative } = require('./errors')
 
 // What a result is, as the addon numbers it: EVENT, the last but one, needs no name here.
@@ -19,9 +18,6 @@ const LOG = 7
 // How many of the rare values belong to a result of each kind.
 const RARE_VALUES = [0, 0, 0, 0, 1, 2, 3, 2]
 
-// So many operations are sent together at the most: while Redis works on the first, JavaScript makes the next.
-const SENT_TOGETHER = 16
-
 // Stores with an answer outstanding. The addon holds its store weakly, so that one that nobody uses any more can be
 // collected; someone who waits is a user.
 const busy = new Set()
@@ -29,16 +25,9 @@ const busy = new Set()
 /** Operations under way: their numbers, and who waits for each. */
 class Operations {
   #native = null
-  #store = 0
   #waiting = []
   #free = []
   #underWay = 0
-  #unsent = 0
-  #flushPlanned = false
-  #flush = () => {
-    this.#flushPlanned = false
-    if (this.#unsent > 0) this.#send()
-  }
 
   get underWay() {
     return this.#underWay
@@ -47,11 +36,10 @@ class Operations {
   /** The addon's store, as soon as it is made. */
   attach(native) {
     this.#native = native
-    this.#store = native.number
   }
 
   /**
-   * Starts an operation. `start(operation, store)` returns what the addon returns: the reply, or null for one that
+   * Starts an operation. `start(operation)` returns what the addon returns: the reply, or null for one that
    * comes later. `read(value, life)` turns a reply into the result. Without a callback, returns a promise.
    */
   run(callback, start, read) {
@@ -70,7 +58,7 @@ class Operations {
     const operation = this.#free.length > 0 ? this.#free.pop() : this.#waiting.push(null) - 1
     let reply
     try {
-      reply = start(operation, this.#store)
+      reply = start(operation)
     } catch (error) {
       this.#free.push(operation)
       settle(fromNative(error))
@@ -84,16 +72,6 @@ class Operations {
     const context = Context && new Context('MEETABL_SESSION', { requireManualDestroy: true })
     this.#waiting[operation] = { settle, read, context }
     if (++this.#underWay === 1) this.#setBusy(true)
-    if (++this.#unsent === SENT_TOGETHER) this.#send()
-    else if (!this.#flushPlanned) {
-      this.#flushPlanned = true
-      queueMicrotask(this.#flush)
-    }
-  }
-
-  #send() {
-    this.#unsent = 0
-    flush(this.#store)
   }
 
   /** Takes a batch of the addon's results, and calls `notify(isLog, ...)` for each event and log line in it. */

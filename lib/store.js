@@ -12,6 +12,7 @@ const { collectSettings, isPlainObject } = require('./env')
 const { createError, describe, fromNative } = require('./errors')
 const { listing } = require('./listing')
 const { createLog } = require('./logger')
+const { Requests } = require('./requests')
 
 // The last moment that a date can hold, in milliseconds.
 const LAST_DATE = 8.64e15
@@ -24,6 +25,7 @@ const same = (value) => value
 
 class RedisStore extends Store {
   #native
+  #requests
   #operations = new Operations()
 
   constructor(options = {}) {
@@ -32,8 +34,9 @@ class RedisStore extends Store {
     const log = createLog(logger)
     // A function is called here; the addon is told of the default.
     const settings = { ...rest, ttl: typeof ttl === 'function' ? 86_400 : ttl }
-    this.#native = createNative(collectSettings(settings, process.env), this, this.#operations, log)
+    this.#native = this.#createNative(collectSettings(settings, process.env), log)
     this.#operations.attach(this.#native)
+    this.#requests = new Requests(this.#native.number)
 
     const config = this.#native.config
     this.prefix = config.prefix
@@ -45,38 +48,46 @@ class RedisStore extends Store {
   }
 
   get(sid, callback) {
-    return this.#run(
+    return this.#operations.run(
       callback,
-      (operation, store) => native.get(store, operation, checkId(sid)),
+      (operation) => this.#requests.get(operation, checkId(sid)),
       (text, life) => (text === null ? null : this.#read(sid, text, life))
     )
   }
 
   set(sid, session, callback) {
-    return this.#run(callback, (operation, store) => {
-      const lifetime = this.#lifetime(session)
-      if (lifetime <= 0) return native.destroy(store, operation, checkId(sid))
-      const text = this.#write(session)
-      return native.set(store, operation, checkId(sid), text, this.disableTTL ? Number.POSITIVE_INFINITY : lifetime)
-    })
+    return this.#operations.run(
+      callback,
+      (operation) => {
+        const lifetime = this.#lifetime(session)
+        if (lifetime <= 0) return this.#requests.destroy(operation, checkId(sid))
+        const text = this.#write(session)
+        return this.#requests.set(operation, checkId(sid), text, this.disableTTL ? Number.POSITIVE_INFINITY : lifetime)
+      },
+      done
+    )
   }
 
   touch(sid, session, callback) {
-    return this.#run(callback, (operation, store) => {
-      checkId(sid)
-      if (this.disableTouch || this.disableTTL) return ANSWERED
-      const lifetime = this.#lifetime(session)
-      if (lifetime <= 0) return native.destroy(store, operation, sid)
-      return native.touch(store, operation, sid, lifetime)
-    })
+    return this.#operations.run(
+      callback,
+      (operation) => {
+        checkId(sid)
+        if (this.disableTouch || this.disableTTL) return ANSWERED
+        const lifetime = this.#lifetime(session)
+        if (lifetime <= 0) return this.#requests.destroy(operation, sid)
+        return this.#requests.touch(operation, sid, lifetime)
+      },
+      done
+    )
   }
 
   destroy(sid, callback) {
-    return this.#run(callback, (operation, store) => native.destroy(store, operation, checkId(sid)))
+    return this.#operations.run(callback, (operation) => this.#requests.destroy(operation, checkId(sid)), done)
   }
 
   clear(callback) {
-    return this.#run(callback, (operation) => this.#native.clear(operation))
+    return this.#run(callback, (operation) => this.#native.clear(operation), done)
   }
 
   length(callback) {
@@ -96,7 +107,7 @@ class RedisStore extends Store {
   }
 
   close() {
-    return this.#run(undefined, (operation) => this.#native.close(operation))
+    return this.#run(undefined, (operation) => this.#native.close(operation), done)
   }
 
   [Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose')]() {
@@ -111,8 +122,36 @@ class RedisStore extends Store {
     return { ...this.#native.stats(), inFlight: this.#operations.underWay }
   }
 
-  #run(callback, start, read = done) {
+  // For what is about all sessions: after everything that was asked for so far.
+  #run(callback, start, read) {
+    this.#requests.send()
     return this.#operations.run(callback, start, read)
+  }
+
+  /** Makes the addon's store. It does not keep this one alive. */
+  #createNative(settings, log) {
+    const [weakStore, weakOperations] = [new WeakRef(this), new WeakRef(this.#operations)]
+    const notify = (isLog, name, first, second) => {
+      if (isLog) log(name, first)
+      else weakStore.deref()?.#notice(name, first, second)
+    }
+    try {
+      return new native.NativeStore(settings, (numbers, texts, rare) => {
+        weakOperations.deref()?.deliver(numbers, texts, rare, notify)
+      })
+    } catch (error) {
+      throw fromNative(error)
+    }
+  }
+
+  #notice(name, first, second) {
+    if (name === 'fallback') this.#requests.setDirect(true)
+    if (name === 'recovered') this.#requests.setDirect(false)
+    if (name === 'reconnecting') this.emit(name, { attempt: first, delayMs: second })
+    else if (name === 'recovered') this.emit(name, { replayed: first })
+    else if (name !== 'error') this.emit(name)
+    // An `error` event that nobody listens to would end the process.
+    else if (this.listenerCount(name) > 0) this.emit(name, createError(first, second))
   }
 
   async *#pages(withText) {
@@ -174,7 +213,7 @@ class RedisStore extends Store {
       return session
     }
     const live = Math.min(Date.now() + life, LAST_DATE)
-    if (Math.abs(live - Date.parse(cookie.expires)) > drift(cookie.originalMaxAge)) {
+    if (Math.abs(live - parseDate(cookie.expires)) > drift(cookie.originalMaxAge)) {
       cookie.expires = new Date(live).toISOString()
     }
     return session
@@ -202,30 +241,6 @@ class RedisStore extends Store {
     if (expires) return checkLifetime(timeOf(expires) - Date.now())
     return this.ttl * 1000
   }
-}
-
-/** Makes the addon's store. It does not keep `store` alive. */
-function createNative(settings, store, operations, log) {
-  const [weakStore, weakOperations] = [new WeakRef(store), new WeakRef(operations)]
-  const notify = (isLog, name, first, second) => {
-    if (isLog) log(name, first)
-    else emit(weakStore.deref(), name, first, second)
-  }
-  try {
-    return new native.NativeStore(settings, (numbers, texts, rare) => {
-      weakOperations.deref()?.deliver(numbers, texts, rare, notify)
-    })
-  } catch (error) {
-    throw fromNative(error)
-  }
-}
-
-function emit(store, name, first, second) {
-  if (name === 'reconnecting') store?.emit(name, { attempt: first, delayMs: second })
-  else if (name === 'recovered') store?.emit(name, { replayed: first })
-  else if (name !== 'error') store?.emit(name)
-  // An `error` event that nobody listens to would end the process.
-  else if (store?.listenerCount(name) > 0) store.emit(name, createError(first, second))
 }
 
 function checkOptions(options) {
@@ -267,6 +282,14 @@ function timeOf(expires) {
   } catch {
     return Number.NaN
   }
+}
+
+// Date.parse, three times as fast for what Date.toJSON writes: every session that is read has one.
+function parseDate(text) {
+  if (text.length !== 24 || text[23] !== 'Z') return Date.parse(text)
+  const two = (at) => text.charCodeAt(at) * 10 + text.charCodeAt(at + 1) - 528
+  const millis = two(20) * 10 + text.charCodeAt(22) - 48
+  return Date.UTC(two(0) * 100 + two(2), two(5) - 1, two(8), two(11), two(14), two(17), millis)
 }
 
 // How far the live expiry may be from the stored one without a touch between them: the time the commands took.

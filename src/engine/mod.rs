@@ -1,8 +1,8 @@
 //! Where the parts meet: one [`Engine`] per store.
 //!
 //! A call comes in with an operation number. Either the answer is known at once ([`Answer::Now`]), or it is queued
-//! ([`Answer::Later`]) and comes through the [`Observer`], exactly once per operation. What is queued in one go is sent
-//! to Redis in one go, in the order of the calls, when [`Engine::flush`] says so.
+//! ([`Answer::Later`]) and comes through the [`Observer`], exactly once per operation. What is queued when the engine's
+//! thread looks goes to Redis together, in the order of the calls.
 
 mod listing;
 mod queue;
@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::failover::State;
 use crate::redis::{Keys, Request};
 use crate::replica::{Lookup, Replica, Sequence};
-use crate::session::{Lifetime, Record, SessionId, Text};
+use crate::session::{Lifetime, Record, SessionId};
 use crate::stats::Stats;
 use crate::telemetry::{self, LogSink};
 pub use listing::{Entries, Listing};
@@ -32,6 +32,9 @@ use ticket::Tickets;
 
 /// The number under which a caller waits for an answer.
 pub type Operation = u32;
+
+/// Calls that came together. A call that could not be understood comes with the reason.
+pub type Calls = Box<dyn ExactSizeIterator<Item = (Operation, Result<Request, Error>)> + Send>;
 
 /// An answer at once, or one to wait for.
 #[derive(Debug, PartialEq, Eq)]
@@ -167,44 +170,28 @@ impl Engine {
         &self.shared.replica
     }
 
-    /// Reads a session: [`Outcome::Session`].
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`].
-    pub fn load(&self, operation: Operation, id: SessionId) -> Result<Answer, Error> {
-        self.shared.stats.gets.increment();
-        self.perform(operation, Task::Request(Request::Load(id)))
-    }
-
-    /// Writes a session.
+    /// Does something with one session. The outcome of [`Request::Load`] is [`Outcome::Session`].
     ///
     /// # Errors
     ///
     /// [`Error::Closed`], [`Error::Full`].
-    pub fn save(&self, operation: Operation, id: SessionId, text: Text, lifetime: Lifetime) -> Result<Answer, Error> {
-        self.shared.stats.sets.increment();
-        self.perform(operation, Task::Request(Request::Save(id, text, lifetime)))
+    pub fn ask(&self, operation: Operation, request: Request) -> Result<Answer, Error> {
+        let held_here = self.shared.replica.holds(request.id());
+        self.perform(operation, Task::Request(request), held_here)
     }
 
-    /// Renews a session's life. Does nothing to a session that is not there.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`].
-    pub fn touch(&self, operation: Operation, id: SessionId, lifetime: Lifetime) -> Result<Answer, Error> {
-        self.shared.stats.touches.increment();
-        self.perform(operation, Task::Request(Request::Touch(id, lifetime)))
-    }
-
-    /// Removes a session.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`], [`Error::Full`].
-    pub fn destroy(&self, operation: Operation, id: SessionId) -> Result<Answer, Error> {
-        self.shared.stats.destroys.increment();
-        self.perform(operation, Task::Request(Request::Destroy(id)))
+    /// Does many such things, in their order. Every answer comes through the [`Observer`]. This is the cheap way while
+    /// Redis serves: what the calls are is looked at on the engine's own thread.
+    pub fn submit(&self, calls: Calls) {
+        let shared = &self.shared;
+        match shared.queue.push_calls(calls) {
+            Ok(()) if shared.queue.state() == State::Degraded => shared.answer_queued(),
+            Ok(()) => shared.queue.wake(),
+            Err(calls) => {
+                let refused = Tickets::all(calls.map(|(operation, _)| operation).collect(), shared.observer.clone());
+                refused.answer(std::iter::repeat(Err(Error::Closed)));
+            }
+        }
     }
 
     /// Counts the sessions under the prefix: [`Outcome::Count`].
@@ -213,7 +200,7 @@ impl Engine {
     ///
     /// [`Error::Closed`].
     pub fn length(&self, operation: Operation) -> Result<Answer, Error> {
-        self.perform(operation, Task::Count)
+        self.perform(operation, Task::Count, false)
     }
 
     /// Removes every session under the prefix, and nothing else.
@@ -222,7 +209,7 @@ impl Engine {
     ///
     /// [`Error::Closed`].
     pub fn clear(&self, operation: Operation) -> Result<Answer, Error> {
-        self.perform(operation, Task::Clear)
+        self.perform(operation, Task::Clear, false)
     }
 
     /// Reads the next entries of a listing: [`Outcome::Entries`].
@@ -231,7 +218,7 @@ impl Engine {
     ///
     /// [`Error::Closed`], and [`Error::Unavailable`] when Redis went away in the middle of it.
     pub fn next(&self, operation: Operation, listing: &Arc<Listing>) -> Result<Answer, Error> {
-        self.perform(operation, Task::List(listing.clone()))
+        self.perform(operation, Task::List(listing.clone()), false)
     }
 
     /// Waits until it is known who serves: [`Outcome::State`].
@@ -250,25 +237,19 @@ impl Engine {
         if self.shared.queue.close(operation) { Answer::Later } else { Answer::Now(Outcome::Done) }
     }
 
-    /// Sends what was queued since the last call. Call it once per turn of the event loop.
-    pub fn flush(&self) {
-        self.shared.queue.wake();
-    }
-
     /// Takes note of a text that was read and turned out to be no session.
     pub fn report_unreadable(&self, id: &SessionId, reason: &str) {
         tracing::dispatcher::with_default(&self.shared.subscriber, || self.shared.report_unreadable(id, reason));
         self.shared.observer.flush();
     }
 
-    fn perform(&self, operation: Operation, task: Task) -> Result<Answer, Error> {
+    fn perform(&self, operation: Operation, task: Task, here: bool) -> Result<Answer, Error> {
         let shared = &self.shared;
-        let held_here = match &task {
-            Task::Request(request) => shared.replica.holds(request.id()),
-            Task::List(_) | Task::Count | Task::Clear => false,
-        };
-        match shared.queue.push(operation, task, held_here)? {
-            None => Ok(Answer::Later),
+        match shared.queue.push(operation, task, here)? {
+            None => {
+                shared.queue.wake();
+                Ok(Answer::Later)
+            }
             Some(job) => shared.answer_from_memory(&job).map(Answer::Now),
         }
     }
@@ -285,7 +266,7 @@ impl Drop for Engine {
 impl Drop for Shared {
     /// Nobody works on what is still queued: it is refused.
     fn drop(&mut self) {
-        let queued = self.queue.take().into_iter().map(|job| job.operation).collect();
+        let queued = self.queue.take().map(|job| job.operation).collect();
         drop(Tickets::all(queued, self.observer.clone()));
     }
 }
@@ -294,8 +275,12 @@ impl Shared {
     /// Does a job without Redis.
     fn answer_from_memory(&self, job: &Job) -> Result<Outcome, Error> {
         match &job.task {
-            Task::Request(request) => self.answer_request_from_memory(request, job.sequence),
+            Task::Request(request) => {
+                self.count(request);
+                self.answer_request_from_memory(request, job.sequence)
+            }
             Task::List(listing) => listing.next_from_memory(&self.replica, self.config.scan_count),
+            Task::Refuse(error) => Err(error.clone()),
             Task::Count => Ok(Outcome::Count(self.replica.count())),
             Task::Clear => {
                 self.replica.clear(job.sequence);
@@ -322,6 +307,16 @@ impl Shared {
             }
             Request::Destroy(id) => self.replica.destroy(id, self.longest_life(), sequence).map(|()| Outcome::Done),
         }
+    }
+
+    fn count(&self, request: &Request) {
+        match request {
+            Request::Load(_) => &self.stats.gets,
+            Request::Save(..) => &self.stats.sets,
+            Request::Touch(..) => &self.stats.touches,
+            Request::Destroy(_) => &self.stats.destroys,
+        }
+        .increment();
     }
 
     /// How long a destroyed session has to be remembered: it may live on in Redis for as long as any session does.

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::Operation;
 use super::listing::Listing;
+use super::{Calls, Operation};
 use crate::error::Error;
 use crate::failover::State;
 use crate::redis::Request;
@@ -24,6 +24,8 @@ pub(super) enum Task {
     Count,
     /// All sessions gone.
     Clear,
+    /// Nothing: it could not be understood.
+    Refuse(Error),
 }
 
 /// A task, and the operation that it is done for.
@@ -32,6 +34,25 @@ pub(super) struct Job {
     /// Its place among all calls.
     pub(super) sequence: Sequence,
     pub(super) task: Task,
+}
+
+/// What is queued: one job, or calls that came together and are jobs as soon as someone looks.
+enum Queued {
+    Job(Job),
+    Calls { first: Sequence, calls: Calls },
+}
+
+impl Queued {
+    fn into_jobs(self) -> Box<dyn Iterator<Item = Job> + Send> {
+        match self {
+            Self::Job(job) => Box::new(std::iter::once(job)),
+            Self::Calls { first, calls } => Box::new(calls.zip(first..).map(|((operation, request), sequence)| Job {
+                operation,
+                sequence,
+                task: request.map_or_else(Task::Refuse, Task::Request),
+            })),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -47,7 +68,7 @@ struct Inner {
     state: State,
     /// Calls so far.
     calls: Sequence,
-    jobs: Vec<Job>,
+    queued: Vec<Queued>,
     /// Who waits to know who serves.
     undecided: Vec<Operation>,
     /// Who waits for the end. `Some` from the first call of `close` on.
@@ -56,7 +77,7 @@ struct Inner {
 
 impl Default for Inner {
     fn default() -> Self {
-        Self { state: State::Connecting, calls: 0, jobs: Vec::new(), undecided: Vec::new(), closing: None }
+        Self { state: State::Connecting, calls: 0, queued: Vec::new(), undecided: Vec::new(), closing: None }
     }
 }
 
@@ -76,18 +97,30 @@ impl Queue {
         if here || inner.state == State::Degraded {
             return Ok(Some(job));
         }
-        inner.jobs.push(job);
+        inner.queued.push(Queued::Job(job));
         Ok(None)
+    }
+
+    /// Queues calls that came together, whoever serves. Gives them back when nobody does any more.
+    pub(super) fn push_calls(&self, calls: Calls) -> Result<(), Calls> {
+        let mut inner = self.inner();
+        if inner.is_closed() {
+            return Err(calls);
+        }
+        let first = inner.calls + 1;
+        inner.calls += calls.len() as u64;
+        inner.queued.push(Queued::Calls { first, calls });
+        Ok(())
     }
 
     /// Whether anything is queued.
     pub(super) fn is_empty(&self) -> bool {
-        self.inner().jobs.is_empty()
+        self.inner().queued.is_empty()
     }
 
     /// Everything queued so far.
-    pub(super) fn take(&self) -> Vec<Job> {
-        std::mem::take(&mut self.inner().jobs)
+    pub(super) fn take(&self) -> impl Iterator<Item = Job> + use<> {
+        std::mem::take(&mut self.inner().queued).into_iter().flat_map(Queued::into_jobs)
     }
 
     /// Says that there is something to take. Waking a thread costs the caller more than all the rest of a call, so when a

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
-use super::queue::Task;
+use super::queue::{Job, Task};
 use super::ticket::Tickets;
 use super::{Event, Observer, Operation, Outcome, Shared, listing};
 use crate::error::Error;
@@ -165,9 +165,14 @@ impl Service {
 
     fn take_jobs(&mut self) {
         let mut batch = Batch::new(self.shared.observer.clone());
+        let mut answered_here = Vec::new();
         for job in self.shared.queue.take() {
             match job.task {
-                Task::Request(request) => batch.add(job.operation, job.sequence, request),
+                Task::Request(request) if !self.shared.replica.holds(request.id()) => {
+                    self.shared.count(&request);
+                    batch.add(job.operation, job.sequence, request);
+                }
+                Task::Request(_) | Task::Refuse(_) => answered_here.push(job),
                 task => {
                     let ticket = Tickets::one(job.operation, self.shared.observer.clone());
                     let (shared, connection) = (self.shared.clone(), self.connection.clone());
@@ -175,6 +180,7 @@ impl Service {
                 }
             }
         }
+        self.shared.answer_jobs(&answered_here);
         if !batch.requests.is_empty() {
             self.batches.push_back(Box::pin(batch.run(self.shared.clone(), self.connection.clone())));
         }
@@ -320,7 +326,7 @@ async fn errand(shared: Arc<Shared>, connection: Connection, ticket: Tickets, ta
         Task::List(listing) => listing.next(&shared, &connection).await,
         Task::Count => listing::count(&shared, &connection).await,
         Task::Clear => listing::clear(&shared, &connection, sequence).await,
-        Task::Request(_) => Err(Error::Internal),
+        Task::Request(_) | Task::Refuse(_) => Err(Error::Internal),
     };
     ticket.answer([outcome].into_iter());
     Done::Errand
@@ -426,12 +432,15 @@ impl Shared {
         Tickets::all(waiting, self.observer.clone()).answer(std::iter::repeat(Ok(Outcome::Done)));
     }
 
-    fn answer_queued(&self) {
-        let jobs = self.queue.take();
-        let mut tickets = Tickets::none(self.observer.clone());
-        for job in &jobs {
-            tickets.add(job.operation);
+    pub(super) fn answer_queued(&self) {
+        self.answer_jobs(&self.queue.take().collect::<Vec<_>>());
+    }
+
+    fn answer_jobs(&self, jobs: &[Job]) {
+        if !jobs.is_empty() {
+            let operations = jobs.iter().map(|job| job.operation).collect();
+            let tickets = Tickets::all(operations, self.observer.clone());
+            tickets.answer(jobs.iter().map(|job| self.answer_from_memory(job)));
         }
-        tickets.answer(jobs.iter().map(|job| self.answer_from_memory(job)));
     }
 }

@@ -1,7 +1,8 @@
 //! Node.js: options in, results out. The only place that names napi.
 //!
-//! JavaScript calls a method with an operation number. It returns the answer, throws, or returns `undefined`: then the
-//! answer comes later, in a batch, to the function `deliver` that the store was made with.
+//! JavaScript calls with operation numbers. Calls for sessions are submitted together, and their answers come later, in
+//! batches, to the function `deliver` that the store was made with. Any other call returns its answer, throws, or returns
+//! null: then the answer comes in a batch too.
 
 // napi derives code that takes arguments by value.
 #![expect(
@@ -10,6 +11,7 @@
     reason = "what napi needs: owned arguments and public items"
 )]
 
+mod calls;
 mod completions;
 mod errors;
 mod options;

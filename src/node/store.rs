@@ -7,9 +7,10 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use napi::Env;
-use napi::bindgen_prelude::{Either4, Null, Utf16String};
+use napi::bindgen_prelude::{Either4, Float64ArraySlice, Null, Utf16String};
 use napi_derive::napi;
 
+use super::calls::{Packed, request};
 use super::completions::{Completions, Deliver, Hold, flat, life, to_f64};
 use super::errors::{Code, Result};
 use super::options::{NativeConfig, NativeSetting};
@@ -17,7 +18,7 @@ use crate::clock::SystemClock;
 use crate::config::StoreConfig;
 use crate::engine::{Answer, Engine, Listing, Outcome};
 use crate::error::Error;
-use crate::session::{Lifetime, SessionId, Text};
+use crate::session::{SessionId, Text};
 
 /// `[value, life]` when the answer is known at once, null when it comes later.
 type Reply = Option<Vec<Either4<Null, f64, String, Vec<String>>>>;
@@ -27,44 +28,26 @@ thread_local! {
     static STORES: RefCell<Vec<Option<Arc<Engine>>>> = const { RefCell::new(Vec::new()) };
 }
 
-fn with_store(number: u32, call: impl FnOnce(&Engine) -> std::result::Result<Answer, Error>) -> Result<Reply> {
+fn with_store<T>(number: u32, call: impl FnOnce(&Engine) -> Result<T>) -> Result<T> {
     STORES.with_borrow(|stores| match stores.get(number as usize) {
-        Some(Some(engine)) => reply(call(engine)),
+        Some(Some(engine)) => call(engine),
         _ => Err(Error::Closed.into()),
     })
 }
 
+/// Submits calls: see `calls.rs` for what the three values hold.
 #[napi(catch_unwind)]
-pub fn get(store: u32, operation: u32, id: String) -> Result<Reply> {
-    with_store(store, |engine| engine.load(operation, SessionId::parse(id)?))
-}
-
-/// `lifetime` in milliseconds, infinite for no end.
-#[napi(catch_unwind)]
-pub fn set(store: u32, operation: u32, id: String, text: Utf16String, lifetime: f64) -> Result<Reply> {
+pub fn submit(store: u32, numbers: Float64ArraySlice<'_>, ids: Utf16String, texts: Utf16String) -> Result<()> {
     with_store(store, |engine| {
-        engine.save(operation, SessionId::parse(id)?, Text::Utf16(text.to_vec()), Lifetime::from_millis(lifetime)?)
+        engine.submit(Box::new(Packed::new(&numbers, &ids, &texts)));
+        Ok(())
     })
 }
 
+/// Does one such call, and returns the answer when it is known at once.
 #[napi(catch_unwind)]
-pub fn touch(store: u32, operation: u32, id: String, lifetime: f64) -> Result<Reply> {
-    with_store(store, |engine| engine.touch(operation, SessionId::parse(id)?, Lifetime::from_millis(lifetime)?))
-}
-
-#[napi(catch_unwind)]
-pub fn destroy(store: u32, operation: u32, id: String) -> Result<Reply> {
-    with_store(store, |engine| engine.destroy(operation, SessionId::parse(id)?))
-}
-
-/// Sends what was asked for since the last call.
-#[napi(catch_unwind)]
-pub fn flush(store: u32) {
-    STORES.with_borrow(|stores| {
-        if let Some(Some(engine)) = stores.get(store as usize) {
-            engine.flush();
-        }
-    });
+pub fn ask(store: u32, operation: u32, kind: u32, id: String, text: String, lifetime: f64) -> Result<Reply> {
+    with_store(store, |engine| reply(engine.ask(operation, request(kind, id, Text::Utf8(text), lifetime)?)))
 }
 
 #[napi]

@@ -58,7 +58,7 @@ impl Key<'_> {
     }
 
     fn command(&self, name: &str, more_bytes: usize) -> Cmd {
-        let mut command = Cmd::with_capacity(5, name.len() + self.len() + more_bytes);
+        let mut command = Cmd::with_capacity(if more_bytes == 0 { 2 } else { 5 }, name.len() + self.len() + more_bytes);
         command.arg(name).arg(self);
         command
     }

@@ -78,8 +78,7 @@ impl Replica {
 
     /// Whether anything is known of a session.
     pub fn holds(&self, id: &SessionId) -> bool {
-        let now = self.clock.now();
-        !self.is_empty() && self.table().get(id).is_some_and(|entry| entry.is_live(now))
+        !self.is_empty() && self.table().get(id).is_some_and(|entry| entry.is_live(self.clock.now()))
     }
 
     /// What is known of a session.

@@ -26,7 +26,7 @@ impl SessionId {
             Err(Error::InvalidSessionId("is empty"))
         } else if text.len() > Self::MAX_BYTES {
             Err(Error::InvalidSessionId("is too long"))
-        } else if text.chars().any(forbidden) {
+        } else if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.chars().any(forbidden) {
             Err(Error::InvalidSessionId("holds a control character"))
         } else {
             Ok(Self(text))

@@ -6,4 +6,4 @@ mod text;
 
 pub use id::SessionId;
 pub use record::{Lifetime, Record};
-pub use text::Text;
+pub use text::{Text, utf8_of};

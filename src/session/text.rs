@@ -18,12 +18,18 @@ impl Text {
     pub fn to_utf8(&self) -> Cow<'_, str> {
         match self {
             Self::Utf8(text) => Cow::Borrowed(text),
-            Self::Utf16(units) => Cow::Owned(ascii(units).unwrap_or_else(|| String::from_utf16_lossy(units))),
+            Self::Utf16(units) => Cow::Owned(utf8_of(units)),
         }
     }
 }
 
-/// Most sessions are ASCII, and that is many times faster to convert.
+/// UTF-16 as UTF-8. A lone surrogate becomes U+FFFD.
+#[must_use]
+pub fn utf8_of(units: &[u16]) -> String {
+    ascii(units).unwrap_or_else(|| String::from_utf16_lossy(units))
+}
+
+/// Most text here is ASCII, and that is many times faster to convert.
 fn ascii(units: &[u16]) -> Option<String> {
     if units.iter().any(|unit| *unit >= 0x80) {
         return None;

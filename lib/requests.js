@@ -1,0 +1,85 @@
+'use strict'
+
+// What is asked for a session, on its way to the addon: collected, and handed over together. Crossing costs as much as
+// all the rest of a call, and one crossing for many is hardly dearer than one for one.
+
+const { ask, submit } = require('../binding')
+
+// How the addon numbers what can be asked for.
+const GET = 0
+const SET = 1
+const TOUCH = 2
+const DESTROY = 3
+
+// So many are handed over together at the most: while Redis works on the first, JavaScript makes the next.
+const TOGETHER = 16
+
+const FIELDS = 5
+
+class Requests {
+  #store
+  #numbers = new Float64Array(TOGETHER * FIELDS)
+  #ids = ''
+  #texts = ''
+  #count = 0
+  #direct = false
+
+  /** For the store that the addon calls by this number. */
+  constructor(store) {
+    this.#store = store
+  }
+
+  get(operation, id) {
+    return this.#add(operation, GET, id, '', 0)
+  }
+
+  set(operation, id, text, lifetime) {
+    return this.#add(operation, SET, id, text, lifetime)
+  }
+
+  touch(operation, id, lifetime) {
+    return this.#add(operation, TOUCH, id, '', lifetime)
+  }
+
+  destroy(operation, id) {
+    return this.#add(operation, DESTROY, id, '', 0)
+  }
+
+  /** While memory serves, each request is made at once, because the answer is known at once. */
+  setDirect(direct) {
+    this.send()
+    this.#direct = direct
+  }
+
+  /** Hands over what was collected. */
+  send = () => {
+    if (this.#count === 0) return
+    const numbers = this.#numbers.subarray(0, this.#count * FIELDS)
+    const ids = this.#ids
+    const texts = this.#texts
+    this.#count = 0
+    this.#ids = ''
+    this.#texts = ''
+    submit(this.#store, numbers, ids, texts)
+  }
+
+  // Returns the addon's reply, null for one that comes later.
+  #add(operation, kind, id, text, lifetime) {
+    if (this.#direct) return ask(this.#store, operation, kind, id, text, lifetime)
+    // First, because it is what can fail: a string cannot grow without end.
+    this.#texts += text
+    this.#ids += id
+    const at = this.#count * FIELDS
+    this.#numbers[at] = operation
+    this.#numbers[at + 1] = kind
+    this.#numbers[at + 2] = id.length
+    this.#numbers[at + 3] = text.length
+    this.#numbers[at + 4] = lifetime
+    this.#count++
+    if (this.#count === TOGETHER) this.send()
+    else if (this.#count === 1) queueMicrotask(this.send)
+    return null
+  }
+}
+
+module.exports = { Requests }

@@ -1,0 +1,78 @@
+//! Calls on their way in. Many cross together as three values: numbers in one typed array, ids joined to one string, and
+//! texts joined to another. They are taken apart on the engine's thread.
+
+use crate::engine::Operation;
+use crate::error::Error;
+use crate::redis::Request;
+use crate::session::{Lifetime, SessionId, Text, utf8_of};
+
+/// Numbers for each call: operation, what is asked for, lengths of its id and its text in UTF-16 units, lifetime in
+/// milliseconds (infinite for no end).
+const FIELDS: usize = 5;
+
+/// Makes a request of what JavaScript calls by number.
+pub fn request(kind: u32, id: String, text: Text, lifetime: f64) -> Result<Request, Error> {
+    let id = SessionId::parse(id)?;
+    match kind {
+        0 => Ok(Request::Load(id)),
+        1 => Ok(Request::Save(id, text, Lifetime::from_millis(lifetime)?)),
+        2 => Ok(Request::Touch(id, Lifetime::from_millis(lifetime)?)),
+        3 => Ok(Request::Destroy(id)),
+        _ => Err(Error::Internal),
+    }
+}
+
+/// Calls that crossed together.
+pub struct Packed {
+    numbers: std::vec::IntoIter<f64>,
+    ids: Units,
+    texts: Units,
+}
+
+impl Packed {
+    pub fn new(numbers: &[f64], ids: &[u16], texts: &[u16]) -> Self {
+        Self { numbers: Vec::from(numbers).into_iter(), ids: Units::new(ids), texts: Units::new(texts) }
+    }
+}
+
+impl Iterator for Packed {
+    type Item = (Operation, Result<Request, Error>);
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "operation, kind and lengths are small whole numbers, written by lib/requests.js"
+    )]
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut number = || self.numbers.next();
+        let (operation, kind, id, text, lifetime) = (number()?, number()?, number()?, number()?, number()?);
+        let id = utf8_of(self.ids.take(id as usize));
+        let text = Text::Utf16(self.texts.take(text as usize).to_vec());
+        Some((operation as Operation, request(kind as u32, id, text, lifetime)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.numbers.len() / FIELDS;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Packed {}
+
+/// Joined strings, taken piece by piece.
+struct Units {
+    all: Vec<u16>,
+    taken: usize,
+}
+
+impl Units {
+    fn new(all: &[u16]) -> Self {
+        Self { all: all.to_vec(), taken: 0 }
+    }
+
+    fn take(&mut self, length: usize) -> &[u16] {
+        let start = self.taken;
+        self.taken = (start + length).min(self.all.len());
+        &self.all[start..self.taken]
+    }
+}
