@@ -1,9 +1,11 @@
 //! What a session is made of here: an id, a text, a lifetime. Plain values.
 
 mod id;
+mod merge;
 mod record;
 mod text;
 
 pub use id::SessionId;
+pub use merge::merge;
 pub use record::{Lifetime, Record};
 pub use text::{Text, utf8_of};
