@@ -96,11 +96,11 @@ export interface StoreStats {
   timeouts: number
   /** Connections made to Redis. */
   connections: number
-  /** Sessions written to Redis after it was away. */
+  /** Changes written to Redis after it was away, destroys included. */
   replayed: number
   /** Operations under way. */
   inFlight: number
-  /** Sessions in this process's table. */
+  /** Entries in this process's table: sessions, and destroyed ones that Redis has to be told of. */
   entries: number
   /** Bytes that this process's table holds. */
   bytes: number
@@ -158,7 +158,10 @@ export class RedisStore extends Store {
   touch(sid: string, session: SessionData): Promise<void>
   destroy(sid: string, callback: (error?: any) => void): void
   destroy(sid: string): Promise<void>
-  /** Removes every session under the prefix, and nothing else. */
+  /**
+   * Removes every session under the prefix, and nothing else. A `set` that is made while it runs may be removed too.
+   * While a Redis that was reached before is away, it fails with `ERR_STORE_UNAVAILABLE`.
+   */
   clear(callback: (error?: any) => void): void
   clear(): Promise<void>
   length(callback: (error: any, length?: number) => void): void

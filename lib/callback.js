@@ -4,7 +4,7 @@
 
 const { AsyncResource } = require('node:async_hooks')
 
-const { createError, describe, fromNative } = require('./errors')
+const { createError, describe, fromNative, toFailure } = require('./errors')
 
 // What a result is, as the addon numbers it: EVENT, the last but one, needs no name here.
 const DONE = 0
@@ -44,24 +44,24 @@ class Operations {
    */
   run(callback, start, read) {
     if (isCallback(callback)) {
-      this.#start(start, read, callback, AsyncResource)
+      this.#start(start, read, callback)
       return
     }
     const promise = new Promise((resolve, reject) => {
-      this.#start(start, read, (error, result) => (error ? reject(error) : resolve(result)), null)
+      this.#start(start, read, (error, result) => (error ? reject(error) : resolve(result)))
     })
     return unwatched(promise)
   }
 
-  // With a callback, a later answer is given in the caller's async context, which a promise would have kept too.
-  #start(start, read, settle, Context) {
+  // A later answer is read and given in the caller's async context: a promise would keep it, but the serializer not.
+  #start(start, read, settle) {
     const operation = this.#free.length > 0 ? this.#free.pop() : this.#waiting.push(null) - 1
     let reply
     try {
       reply = start(operation)
     } catch (error) {
       this.#free.push(operation)
-      settle(fromNative(error))
+      settle(fromNative(toFailure(error)))
       return
     }
     if (reply !== null) {
@@ -69,7 +69,7 @@ class Operations {
       finish(settle, read, reply[0], reply[1])
       return
     }
-    const context = Context && new Context('MEETABL_SESSION', { requireManualDestroy: true })
+    const context = new AsyncResource('MEETABL_SESSION', { requireManualDestroy: true })
     this.#waiting[operation] = { settle, read, context }
     if (++this.#underWay === 1) this.#setBusy(true)
   }
@@ -108,14 +108,12 @@ class Operations {
 
   #settle(operation, value, life) {
     const { settle, read, context } = this.#take(operation)
-    if (context === null) finish(settle, read, value, life)
-    else inContext(context, finish, settle, read, value, life)
+    inContext(context, finish, settle, read, value, life)
   }
 
   #fail(operation, error) {
     const { settle, context } = this.#take(operation)
-    if (context === null) settle(error)
-    else inContext(context, settle, error)
+    inContext(context, settle, error)
   }
 
   #take(operation) {
@@ -164,19 +162,20 @@ function finish(settle, read, value, life) {
   try {
     result = read(value, life)
   } catch (error) {
-    settle(error)
+    settle(toFailure(error))
     return
   }
-  if (typeof result?.then === 'function') settleWhenKnown(settle, result)
+  // A serializer may parse asynchronously.
+  if (typeof result?.then === 'function') handOver(result, settle)
   else settle(null, result)
 }
 
-// A serializer may parse asynchronously. In a microtask of its own, so that a callback's throw stays a throw.
-function settleWhenKnown(settle, promise) {
+/** Gives a callback what becomes of a promise: in a microtask of its own, so that what it throws is no rejection. */
+function handOver(promise, callback) {
   promise.then(
-    (result) => queueMicrotask(() => settle(null, result)),
-    (error) => queueMicrotask(() => settle(error))
+    (result) => queueMicrotask(() => callback(null, result)),
+    (error) => queueMicrotask(() => callback(toFailure(error)))
   )
 }
 
-module.exports = { isCallback, Operations, unwatched }
+module.exports = { handOver, isCallback, Operations, unwatched }

@@ -3,7 +3,7 @@
 // Settings for the addon: the options that were given, and the environment variables for those that were not. Only the
 // addon looks at what they hold.
 
-const { describe } = require('./errors')
+const { createError, describe, isObject } = require('./errors')
 
 const VARIABLES = {
   REDIS_URL: 'url',
@@ -16,7 +16,7 @@ const VARIABLES = {
   SESSION_TIMEOUT: 'SESSION_TIMEOUT'
 }
 
-const GROUPS = { cache: ['maxBytes'], tls: ['ca', 'cert', 'key'] }
+const GROUPS = ['cache', 'tls']
 
 /** Options with a value first, then variables with text. */
 function collectSettings(options, env) {
@@ -29,7 +29,13 @@ function collectSettings(options, env) {
 }
 
 function fromOption(name, value) {
-  if (Array.isArray(GROUPS[name]) && isPlainObject(value)) {
+  if (isInternal(name)) {
+    throw createError(
+      'ERR_INVALID_OPTION',
+      `The option \`${name}\` is unknown. Expected one of the options that the README lists: is it misspelt?`
+    )
+  }
+  if (GROUPS.includes(name) && isObject(value)) {
     const members = Object.entries(value).filter(([, member]) => member !== undefined)
     const settings = members.map(([member, inner]) => setting(`${name}.${member}`, inner))
     // TLS material asks for TLS.
@@ -43,8 +49,9 @@ function setting(name, value) {
   return { name, other: describe(value) }
 }
 
-function isPlainObject(value) {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+// Names that settings have on their way to the addon, which would take them for the real thing.
+function isInternal(name) {
+  return Object.hasOwn(VARIABLES, name) || name.includes('.')
 }
 
-module.exports = { collectSettings, isPlainObject }
+module.exports = { collectSettings }

@@ -21,10 +21,21 @@ function fromNative(error) {
   return NATIVE_CODE.test(error?.code) && !made.has(error) ? createError(error.code, error.message) : error
 }
 
+// What a caller's own code threw, as a failure that nobody takes for success, as a callback would `undefined`.
+function toFailure(thrown, code = 'ERR_INVALID_SESSION') {
+  if (isObject(thrown) || typeof thrown === 'function') return thrown
+  return createError(code, `Code that was called for this session threw a value ${describe(thrown)}.`, thrown)
+}
+
+// Any object but an array: what it holds is for others to check.
+function isObject(value) {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
 // What a value is, in words for a message.
 function describe(value) {
   if (value === null) return 'null'
   return Array.isArray(value) ? 'an array' : `of type ${typeof value}`
 }
 
-module.exports = { createError, describe, fromNative }
+module.exports = { createError, describe, fromNative, isObject, toFailure }

@@ -2,7 +2,7 @@
 
 // `req.regenerateSession` and `req.destroySession`, on any express-session store.
 
-const { isCallback, unwatched } = require('./callback')
+const { handOver, isCallback, unwatched } = require('./callback')
 const { createError } = require('./errors')
 
 /** Middleware for after express-session. */
@@ -74,11 +74,7 @@ function decode(value) {
 
 function settle(promise, callback) {
   if (!isCallback(callback)) return unwatched(promise)
-  // In a microtask of its own, so that what the callback throws is no rejection.
-  promise.then(
-    () => queueMicrotask(() => callback()),
-    (error) => queueMicrotask(() => callback(error))
-  )
+  handOver(promise, callback)
 }
 
 module.exports = { sessionHelpers }

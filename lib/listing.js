@@ -2,16 +2,13 @@
 
 // Lists that are read batch by batch, as one array or one item after the other.
 
-const { isCallback } = require('./callback')
+const { handOver, isCallback } = require('./callback')
 
 /** `readPages()` gives batches. With a callback, hands it an array of all. Else returns a Listing. */
 function listing(callback, readPages) {
   const list = new Listing(readPages)
   if (!isCallback(callback)) return list
-  list.then(
-    (items) => queueMicrotask(() => callback(null, items)),
-    (error) => queueMicrotask(() => callback(error))
-  )
+  handOver(list, callback)
 }
 
 /** A promise of an array that reads nothing before it is awaited, and can be iterated over instead. */
@@ -47,7 +44,10 @@ class Listing {
 
   async #collect() {
     const items = []
-    for await (const page of this.#readPages()) items.push(...page)
+    for await (const page of this.#readPages()) {
+      // One by one: as arguments of one call, a big page would overflow the stack.
+      for (const item of page) items.push(item)
+    }
     return items
   }
 }

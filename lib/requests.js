@@ -4,6 +4,7 @@
 // all the rest of a call, and one crossing for many is hardly dearer than one for one.
 
 const { ask, submit } = require('../binding')
+const { createError } = require('./errors')
 
 // How the addon numbers what can be asked for.
 const GET = 0
@@ -14,6 +15,10 @@ const DESTROY = 3
 // So many are handed over together at the most: while Redis works on the first, JavaScript makes the next.
 const TOGETHER = 16
 
+// So many UTF-16 units of ids and texts are collected at the most, unless one request alone has more: a string cannot
+// grow without end, and copying so much takes longer than a crossing.
+const MOST_UNITS = 1 << 20
+
 const FIELDS = 5
 
 class Requests {
@@ -22,9 +27,10 @@ class Requests {
   #ids = ''
   #texts = ''
   #count = 0
+  #units = 0
   #direct = false
 
-  /** For the store that the addon calls by this number. */
+  /** For the store that the addon calls by this number. Lifetimes are in milliseconds from now, infinite for no end. */
   constructor(store) {
     this.#store = store
   }
@@ -58,6 +64,7 @@ class Requests {
     const ids = this.#ids
     const texts = this.#texts
     this.#count = 0
+    this.#units = 0
     this.#ids = ''
     this.#texts = ''
     submit(this.#store, numbers, ids, texts)
@@ -66,9 +73,11 @@ class Requests {
   // Returns the addon's reply, null for one that comes later.
   #add(operation, kind, id, text, lifetime) {
     if (this.#direct) return ask(this.#store, operation, kind, id, text, lifetime)
-    // First, because it is what can fail: a string cannot grow without end.
-    this.#texts += text
+    const units = id.length + text.length
+    if (this.#units + units > MOST_UNITS) this.send()
+    this.#units += units
     this.#ids += id
+    this.#texts += text
     const at = this.#count * FIELDS
     this.#numbers[at] = operation
     this.#numbers[at + 1] = kind
@@ -76,9 +85,19 @@ class Requests {
     this.#numbers[at + 3] = text.length
     this.#numbers[at + 4] = lifetime
     this.#count++
-    if (this.#count === TOGETHER) this.send()
+    if (units > MOST_UNITS) this.#sendAlone()
+    else if (this.#count === TOGETHER) this.send()
     else if (this.#count === 1) queueMicrotask(this.send)
     return null
+  }
+
+  // At once, so that one that is too big to cross fails its own caller and no one else.
+  #sendAlone() {
+    try {
+      this.send()
+    } catch (cause) {
+      throw createError('ERR_INVALID_SESSION', 'The session is too big to be stored: `cause` says why.', cause)
+    }
   }
 }
 

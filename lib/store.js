@@ -8,8 +8,8 @@ const { Store } = require('express-session')
 
 const native = require('../binding')
 const { Operations } = require('./callback')
-const { collectSettings, isPlainObject } = require('./env')
-const { createError, describe, fromNative } = require('./errors')
+const { collectSettings } = require('./env')
+const { createError, describe, fromNative, isObject, toFailure } = require('./errors')
 const { listing } = require('./listing')
 const { createLog } = require('./logger')
 const { Requests } = require('./requests')
@@ -73,7 +73,7 @@ class RedisStore extends Store {
       callback,
       (operation) => {
         checkId(sid)
-        if (this.disableTouch || this.disableTTL) return ANSWERED
+        if (this.disableTouch || this.disableTTL) return this.#answer()
         const lifetime = this.#lifetime(session)
         if (lifetime <= 0) return this.#requests.destroy(operation, sid)
         return this.#requests.touch(operation, sid, lifetime)
@@ -120,6 +120,15 @@ class RedisStore extends Store {
 
   stats() {
     return { ...this.#native.stats(), inFlight: this.#operations.underWay }
+  }
+
+  // For what the addon need not hear of, and would refuse all the same.
+  #answer() {
+    if (this.state !== 'closed') return ANSWERED
+    throw createError(
+      'ERR_STORE_CLOSED',
+      'The session store is closed. Nothing can be read or written after `close()`.'
+    )
   }
 
   // For what is about all sessions: after everything that was asked for so far.
@@ -198,7 +207,7 @@ class RedisStore extends Store {
   }
 
   #checkSession(sid, session) {
-    return isPlainObject(session) ? session : this.#unreadable(sid, 'it is no object')
+    return isObject(session) ? session : this.#unreadable(sid, 'it is no object')
   }
 
   #unreadable(sid, reason) {
@@ -220,7 +229,7 @@ class RedisStore extends Store {
   }
 
   #write(session) {
-    if (!isPlainObject(session)) {
+    if (!isObject(session)) {
       throw createError('ERR_INVALID_SESSION', `The session is ${describe(session)}. Expected an object.`)
     }
     let text
@@ -234,17 +243,28 @@ class RedisStore extends Store {
     throw createError('ERR_INVALID_SESSION', `${made} Expected a string.`)
   }
 
-  /** Milliseconds that the session has left to live; none when it is 0 or less. */
+  /**
+   * Milliseconds that the session has left to live; none when it is 0 or less. Not the moment when it ends: where a test
+   * sets `Date` to another time, a cookie's expiry follows it, and Redis does not.
+   */
   #lifetime(session) {
     const expires = session?.cookie?.expires
-    if (typeof this.ttl === 'function') return checkLifetime(this.ttl(session), 1000)
-    if (expires) return checkLifetime(timeOf(expires) - Date.now())
+    if (typeof this.ttl === 'function') return checkTime(this.#callTtl(session)) * 1000
+    if (expires) return checkTime(timeOf(expires)) - Date.now()
     return this.ttl * 1000
+  }
+
+  #callTtl(session) {
+    try {
+      return this.ttl(session)
+    } catch (error) {
+      throw toFailure(error, 'ERR_INVALID_TTL')
+    }
   }
 }
 
 function checkOptions(options) {
-  if (!isPlainObject(options)) {
+  if (!isObject(options)) {
     throw createError('ERR_INVALID_OPTION', `The options are ${describe(options)}. Expected an object, or nothing.`)
   }
   if (options.client !== undefined) {
@@ -267,8 +287,8 @@ function checkId(sid) {
   throw createError('ERR_INVALID_SESSION_ID', `The session id is ${describe(sid)}. Expected a string.`)
 }
 
-function checkLifetime(lifetime, unit = 1) {
-  if (typeof lifetime === 'number' && !Number.isNaN(lifetime)) return lifetime * unit
+function checkTime(time) {
+  if (typeof time === 'number' && !Number.isNaN(time)) return time
   throw createError(
     'ERR_INVALID_TTL',
     "The session's lifetime is not a number. Expected `cookie.expires` to be a date, or `ttl` to give seconds."

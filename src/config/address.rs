@@ -66,6 +66,9 @@ impl Endpoint {
         let url = settings.take("url");
         let parts = ["host", "port", "socketPath"].map(|name| settings.take(name));
         let given = parts.iter().flatten().find(|part| part.is_option());
+        // Where an option says all of it, the environment has no say in it.
+        let complete =
+            url.as_ref().is_some_and(Setting::is_option) || given.is_some_and(|part| part.name == "socketPath");
         let mut endpoint = match (url, given) {
             (Some(url), Some(part)) if url.is_option() => {
                 return Err(Error::InvalidOption(format!(
@@ -76,27 +79,28 @@ impl Endpoint {
             (Some(url), None) => from_url(&url)?,
             (Some(_) | None, _) => from_parts(parts)?,
         };
-        endpoint.refine(settings)?;
+        endpoint.refine(settings, complete)?;
         Ok(endpoint)
     }
 
-    /// Adds what is configured beside the address. What a URL says is only overruled by an option.
-    fn refine(&mut self, settings: &mut Settings) -> Result<(), Error> {
+    /// Adds what is configured beside the address. What a URL says is only overruled by an option. A password from the
+    /// environment completes any address without one.
+    fn refine(&mut self, settings: &mut Settings, complete: bool) -> Result<(), Error> {
         if let Some(user) = settings.take("username").filter(|s| s.is_option() || self.username.is_none()) {
             self.username = Some(user.text()?);
         }
         if let Some(password) = settings.take("password").filter(|s| s.is_option() || self.password.is_none()) {
             self.password = Some(password.text()?.into());
         }
-        if let Some(db) = settings.take("db").filter(|s| s.is_option() || self.db == 0) {
+        if let Some(db) = settings.take("db").filter(|s| s.is_option() || !complete) {
             self.db = db.whole(&(0..=1_000_000))?.cast_signed();
         }
-        self.refine_tls(settings)
+        self.refine_tls(settings, complete)
     }
 
-    fn refine_tls(&mut self, settings: &mut Settings) -> Result<(), Error> {
+    fn refine_tls(&mut self, settings: &mut Settings, complete: bool) -> Result<(), Error> {
         let [ca, cert, key] = ["tls.ca", "tls.cert", "tls.key"].map(|name| settings.take(name));
-        if let Some(setting) = settings.take("tls") {
+        if let Some(setting) = settings.take("tls").filter(|s| s.is_option() || !complete) {
             match (setting.flag()?, &self.address, &self.tls) {
                 (true, Address::Unix { .. }, _) => {
                     return Err(setting.refuse("nothing here: a unix socket never leaves the machine"));
@@ -131,7 +135,9 @@ fn from_parts([host, port, path]: [Option<Setting>; 3]) -> Result<Endpoint, Erro
         Some(path) if host.iter().chain(&port).any(Setting::is_option) => {
             return Err(path.refuse("either `socketPath` or `host` and `port`"));
         }
-        Some(path) if path.text()?.is_empty() => return Err(path.refuse("the path of a unix socket")),
+        Some(path) if path.text()?.is_empty() || path.text()?.contains("://") => {
+            return Err(path.refuse("the path of a unix socket"));
+        }
         Some(path) => Address::Unix { path: path.text()?.into() },
         None => Address::Tcp {
             host: host.map_or(Ok("localhost".to_owned()), |host| match host.text()? {

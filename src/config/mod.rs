@@ -156,6 +156,17 @@ mod tests {
     }
 
     #[test]
+    fn an_option_that_says_all_of_the_address_leaves_the_environment_no_say() {
+        let settings = |url| {
+            vec![option("url", text(url)), variable("REDIS_DB", "db", "5"), variable("REDIS_TLS", "tls", "false")]
+        };
+        let endpoint = StoreConfig::from_settings(settings("rediss://h/0")).expect("usable").endpoint;
+        assert_eq!((endpoint.db, endpoint.tls.is_some()), (0, true));
+        let settings = vec![option("socketPath", text("/s")), variable("REDIS_TLS", "tls", "true")];
+        assert!(StoreConfig::from_settings(settings).expect("usable").endpoint.tls.is_none());
+    }
+
+    #[test]
     fn a_refusal_names_the_setting_what_it_holds_and_what_is_allowed() {
         let message = refusal(vec![variable("REDIS_PORT", "port", "abc")]);
         for part in ["REDIS_PORT", "\"abc\"", "whole number from 1 to 65535"] {
@@ -174,6 +185,9 @@ mod tests {
             vec![option("url", text("redis://:hunter2@h:99999"))],
             vec![option("url", text("redis://:hunter2@h/x"))],
             vec![option("tls", Value::Flag(true)), option("tls.key", text(secret))],
+            vec![option("host", text("redis://:hunter2@h"))],
+            vec![variable("REDIS_PORT", "port", "redis://:hunter2@h")],
+            vec![option("ttl", text("hunter2@h"))],
         ] {
             assert!(!refusal(settings).contains(secret));
         }

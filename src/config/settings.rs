@@ -64,8 +64,12 @@ impl Setting {
         self.variable.is_none()
     }
 
+    /// Whether it may hold a secret. An address with a password is a common mistake for a host or a port, and a
+    /// certificate for `true`.
     fn is_secret(&self) -> bool {
-        matches!(self.name.as_str(), "url" | "password") || self.name.starts_with("tls.")
+        let may_hold_one =
+            matches!(&self.value, Value::Text(text) if text.contains(['@', '/', ':']) || text.contains("---"));
+        may_hold_one || matches!(self.name.as_str(), "url" | "password") || self.name.starts_with("tls.")
     }
 
     pub(super) fn flag(&self) -> Result<bool, Error> {

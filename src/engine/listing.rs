@@ -90,27 +90,31 @@ pub(super) async fn count(shared: &Shared, connection: &Connection) -> Result<Ou
 
 /// Removes. One command for each key, so that no single one holds Redis up, nor needs all keys on one node.
 pub(super) async fn clear(shared: &Shared, connection: &Connection, sequence: Sequence) -> Result<Outcome, Error> {
-    shared.replica.clear(sequence);
+    shared.replica.destroy_all(shared.longest_life(), sequence);
     let mut page = Page::default();
     while let Some(ids) = next_ids(shared, connection, &mut page).await? {
         let requests: Vec<_> = ids.into_iter().map(Request::Destroy).collect();
-        for reply in connection.run(&shared.keys, &requests).await? {
+        for reply in connection.run(&shared.keys, &requests, shared.now()).await? {
             reply?;
         }
     }
     Ok(Outcome::Done)
 }
 
-/// The next ids that were not seen before, at least one; `None` at the end. The sessions that only the table has come
-/// last.
+/// The next ids that were not seen before, at least one; `None` at the end. What the table has comes first: an entry that
+/// goes to Redis meanwhile is found there later, and the other way round it would be missed.
 async fn next_ids(shared: &Shared, connection: &Connection, page: &mut Page) -> Result<Option<Vec<SessionId>>, Error> {
-    while !page.finished {
-        let mut ids = connection.scan(&shared.keys, shared.config.scan_count, page).await?;
-        ids.retain(|id| shared.replica.load(id) != Lookup::Destroyed);
-        if page.finished {
-            let held = shared.replica.page(None, usize::MAX).into_iter().map(|(id, _)| id);
-            ids.extend(held.filter(|id| page.is_new(id)));
+    let count = shared.config.scan_count;
+    if let Some(held_to) = page.held_to.take() {
+        let held = shared.replica.page(held_to.as_ref(), count);
+        if let Some((last, _)) = held.last() {
+            page.held_to = Some(Some(last.clone()));
+            return Ok(Some(held.into_iter().map(|(id, _)| id).filter(|id| page.is_new(id)).collect()));
         }
+    }
+    while !page.finished {
+        let mut ids = connection.scan(&shared.keys, count, page).await?;
+        ids.retain(|id| shared.replica.load(id) != Lookup::Destroyed);
         if !ids.is_empty() {
             return Ok(Some(ids));
         }
@@ -124,7 +128,7 @@ async fn texts(
     ids: Vec<SessionId>,
 ) -> Result<Vec<(SessionId, String)>, Error> {
     let requests: Vec<_> = ids.iter().cloned().map(Request::Load).collect();
-    let replies = connection.run(&shared.keys, &requests).await?;
+    let replies = connection.run(&shared.keys, &requests, shared.now()).await?;
     let mut found = Vec::with_capacity(ids.len());
     for (id, reply) in ids.into_iter().zip(replies) {
         if let Lookup::Held(Record { text, .. }) = shared.replica.load(&id) {

@@ -9,21 +9,24 @@ mod queue;
 mod serve;
 mod ticket;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex};
 
+use futures_util::FutureExt;
 use once_cell::sync::Lazy;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::AbortHandle;
 use tracing::Dispatch;
 use tracing::instrument::WithSubscriber;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::StoreConfig;
 use crate::error::Error;
 use crate::failover::State;
 use crate::redis::{Keys, Request};
 use crate::replica::{Lookup, Replica, Sequence};
-use crate::session::{Lifetime, Record, SessionId};
+use crate::session::{Record, SessionId};
 use crate::stats::Stats;
 use crate::telemetry::{self, LogSink};
 pub use listing::{Entries, Listing};
@@ -107,9 +110,11 @@ pub struct Engine {
 struct Shared {
     config: StoreConfig,
     keys: Keys,
+    clock: Arc<dyn Clock>,
     replica: Arc<Replica>,
     queue: Queue,
     stats: Stats,
+    suspects: Mutex<HashMap<SessionId, bool>>,
     observer: Arc<dyn Observer>,
     /// Turns `tracing` events into the observer's log lines.
     subscriber: Dispatch,
@@ -131,17 +136,19 @@ impl Engine {
     #[must_use]
     pub fn start(config: StoreConfig, clock: Arc<dyn Clock>, observer: Arc<dyn Observer>) -> Self {
         let subscriber = telemetry::dispatch(observer.clone());
-        let replica = Arc::new(Replica::new(clock, config.cache_max_bytes));
+        let replica = Arc::new(Replica::new(clock.clone(), config.cache_max_bytes));
         let shared = Arc::new(Shared {
             keys: Keys::new(config.prefix.clone()),
             config,
+            clock,
             replica: replica.clone(),
             queue: Queue::default(),
             stats: Stats::default(),
+            suspects: Mutex::default(),
             observer,
             subscriber: subscriber.clone(),
         });
-        let serve = RUNTIME.spawn(serve::run(shared.clone()).with_subscriber(subscriber));
+        let serve = RUNTIME.spawn(run_to_the_end(shared.clone()).with_subscriber(subscriber));
         let sweep = RUNTIME.spawn(replica.sweep());
         Self { shared, tasks: [serve.abort_handle(), sweep.abort_handle()] }
     }
@@ -170,6 +177,12 @@ impl Engine {
         &self.shared.replica
     }
 
+    /// The present moment, as deadlines have it.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.shared.now()
+    }
+
     /// Does something with one session. The outcome of [`Request::Load`] is [`Outcome::Session`].
     ///
     /// # Errors
@@ -177,7 +190,11 @@ impl Engine {
     /// [`Error::Closed`], [`Error::Full`].
     pub fn ask(&self, operation: Operation, request: Request) -> Result<Answer, Error> {
         let held_here = self.shared.replica.holds(request.id());
-        self.perform(operation, Task::Request(request), held_here)
+        match self.perform(operation, Task::Request(request.clone()), held_here)? {
+            // Redis got it, and the table let go of it, between the two looks.
+            Answer::Now(Outcome::Session(None)) if held_here => self.perform(operation, Task::Request(request), false),
+            answer => Ok(answer),
+        }
     }
 
     /// Does many such things, in their order. Every answer comes through the [`Observer`]. This is the cheap way while
@@ -255,6 +272,16 @@ impl Engine {
     }
 }
 
+/// Runs a store. Should that panic, the store is closed: whoever calls is told, and nobody waits for ever.
+async fn run_to_the_end(shared: Arc<Shared>) {
+    if AssertUnwindSafe(serve::run(shared.clone())).catch_unwind().await.is_err() {
+        tracing::error!(
+            "The session store failed and is closed. This is a defect of meetabl-session: please report it."
+        );
+        shared.end();
+    }
+}
+
 impl Drop for Engine {
     fn drop(&mut self) {
         for task in &self.tasks {
@@ -282,8 +309,12 @@ impl Shared {
             Task::List(listing) => listing.next_from_memory(&self.replica, self.config.scan_count),
             Task::Refuse(error) => Err(error.clone()),
             Task::Count => Ok(Outcome::Count(self.replica.count())),
+            // Redis has sessions that are not in the table, and would still have them afterwards.
+            Task::Clear if self.queue.was_reached() => {
+                Err(Error::Unavailable("the sessions in it cannot be removed now".to_owned()))
+            }
             Task::Clear => {
-                self.replica.clear(job.sequence);
+                self.replica.clear();
                 Ok(Outcome::Done)
             }
         }
@@ -298,14 +329,20 @@ impl Shared {
                 Lookup::Held(record) => Some(record),
                 Lookup::Destroyed | Lookup::Unknown => None,
             })),
-            Request::Save(id, text, lifetime) => {
-                self.replica.save(id, &text.to_utf8(), *lifetime, sequence).map(|()| Outcome::Done)
+            Request::Save(id, text, deadline) => {
+                self.replica.save(id, &text.to_utf8(), *deadline, sequence).map(|()| Outcome::Done)
             }
-            Request::Touch(id, lifetime) => {
-                self.replica.touch(id, *lifetime, sequence);
+            Request::Touch(id, deadline) => {
+                self.replica.touch(id, *deadline, sequence);
                 Ok(Outcome::Done)
             }
-            Request::Destroy(id) => self.replica.destroy(id, self.longest_life(), sequence).map(|()| Outcome::Done),
+            Request::Destroy(id) if self.queue.was_reached() => {
+                self.replica.destroy(id, self.longest_life(), sequence).map(|()| Outcome::Done)
+            }
+            Request::Destroy(id) => {
+                self.replica.forget(id);
+                Ok(Outcome::Done)
+            }
         }
     }
 
@@ -319,10 +356,19 @@ impl Shared {
         .increment();
     }
 
-    /// How long a destroyed session has to be remembered: it may live on in Redis for as long as any session does.
-    fn longest_life(&self) -> Lifetime {
-        let millis = (self.config.ttl_seconds * 1000.0).max(86_400_000.0);
-        Lifetime::from_millis(millis).unwrap_or(Lifetime::Unlimited)
+    /// Until when a destroyed session has to be remembered: it may live on in Redis for as long as any session does.
+    fn longest_life(&self) -> Timestamp {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "seconds were checked to be positive, and far below 2^53"
+        )]
+        let millis = (self.config.ttl_seconds * 1000.0).max(86_400_000.0) as u64;
+        Timestamp(self.now().0.saturating_add(millis))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     fn report_unreadable(&self, id: &SessionId, reason: &str) {

@@ -61,6 +61,7 @@ pub(super) struct Queue {
     wake: Notify,
     /// A reply of Redis is about to wake who works on the queue.
     reply_is_due: AtomicBool,
+    reached: AtomicBool,
     closing: Notify,
 }
 
@@ -116,6 +117,22 @@ impl Queue {
     /// Whether anything is queued.
     pub(super) fn is_empty(&self) -> bool {
         self.inner().queued.is_empty()
+    }
+
+    /// Everything queued so far, unless Redis is back and will do it.
+    pub(super) fn take_while_away(&self) -> impl Iterator<Item = Job> + use<> {
+        let mut inner = self.inner();
+        let queued = if inner.state == State::Ready { Vec::new() } else { std::mem::take(&mut inner.queued) };
+        queued.into_iter().flat_map(Queued::into_jobs)
+    }
+
+    /// Whether a Redis was ever reached: it may have sessions that this process does not know.
+    pub(super) fn was_reached(&self) -> bool {
+        self.reached.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_reached(&self) {
+        self.reached.store(true, Ordering::SeqCst);
     }
 
     /// Everything queued so far.

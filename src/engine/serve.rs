@@ -1,12 +1,13 @@
 //! The life of a store: connect, serve, fall back, try again.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until};
 
 use super::queue::{Job, Task};
 use super::ticket::Tickets;
@@ -14,11 +15,14 @@ use super::{Event, Observer, Operation, Outcome, Shared, listing};
 use crate::error::Error;
 use crate::failover::{Backoff, State};
 use crate::redis::{Connection, Reply, Request, Session, Trouble};
-use crate::replica::{Change, Pending, Sequence};
-use crate::session::Text;
+use crate::replica::{Change, Kind, Pending, Sequence};
+use crate::session::{SessionId, Text};
 
 /// How often a connection without traffic is asked for a sign of life.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// A connection that served for this long was a good one: after it, trying begins anew.
+const LASTING: Duration = Duration::from_secs(2);
 
 /// Batches under way at a time. When Redis is slower than the callers, batches grow instead of becoming more.
 const BATCHES: usize = 64;
@@ -26,30 +30,41 @@ const BATCHES: usize = 64;
 /// With round trips shorter than this, what is asked for while a batch is under way waits for its reply and goes next.
 const SOON: Duration = Duration::from_micros(500);
 
-/// Changes replayed in one batch.
-const REPLAY_BATCH: usize = 128;
+/// Changes replayed in one batch, and their bytes: few enough for a slow link.
+const REPLAY_CHANGES: usize = 128;
+const REPLAY_BYTES: usize = 128 << 10;
 
 /// Runs a store until it is closed.
 pub(super) async fn run(shared: Arc<Shared>) {
     let backoff = Backoff::default();
     let mut attempt = 0;
+    let mut announced = false;
     loop {
         let trouble = tokio::select! {
             biased;
             () = shared.closing_with_nothing_to_write() => break,
             opened = shared.open() => match opened {
                 Err(error) => error,
-                Ok(connection) => {
-                    attempt = 0;
-                    match Service::new(shared.clone(), connection).run().await {
-                        Ended::Closing => break,
-                        Ended::Trouble(trouble) => trouble.into(),
+                Ok(connection) => match Service::new(shared.clone(), connection).run().await {
+                    Ended::Closing => break,
+                    Ended::Trouble { trouble, after, recovered } => {
+                        if after > LASTING {
+                            attempt = 0;
+                        }
+                        announced &= !recovered;
+                        trouble.into()
                     }
-                }
+                },
             },
         };
         attempt += 1;
         shared.fall_back();
+        if !announced {
+            announced = true;
+            tracing::warn!(
+                "WARN: Redis unavailable, falling back to memory session store (not recommended for production)"
+            );
+        }
         let delay = backoff.delay(attempt, rand::random());
         shared.announce(trouble, attempt, delay);
         tokio::select! {
@@ -64,7 +79,12 @@ pub(super) async fn run(shared: Arc<Shared>) {
 /// Why a service ended.
 enum Ended {
     Closing,
-    Trouble(Trouble),
+    /// Whether Redis had all changes by then tells one outage from the next.
+    Trouble {
+        trouble: Trouble,
+        after: Duration,
+        recovered: bool,
+    },
 }
 
 /// What a piece of work on the connection came to.
@@ -84,8 +104,11 @@ struct Service {
     /// Started in order and settled in order, so the calls take effect in the order in which they were made.
     batches: FuturesOrdered<Pin<Box<dyn Future<Output = Answered> + Send>>>,
     work: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
+    began: Instant,
     /// How long a batch takes, as a moving average.
     round_trip: Duration,
+    /// What is asked for meanwhile waits for the reply to the batches under way, but only until then.
+    reply_due: Option<Instant>,
     heartbeat: Interval,
     asking_for_life: bool,
     replaying: bool,
@@ -102,7 +125,9 @@ impl Service {
             connection,
             batches: FuturesOrdered::new(),
             work: FuturesUnordered::new(),
+            began: Instant::now(),
             round_trip: Duration::ZERO,
+            reply_due: None,
             heartbeat,
             asking_for_life: false,
             replaying: false,
@@ -119,20 +144,29 @@ impl Service {
         loop {
             tokio::select! {
                 biased;
-                Some(answered) = self.batches.next(), if !self.batches.is_empty() => match self.settle(answered) {
-                    Ok(()) => self.take_jobs(),
-                    // One slow answer is not an outage: a heartbeat decides.
-                    Err(Trouble::TimedOut) => self.ask_for_life(),
-                    Err(trouble) => return self.give_up(trouble).await,
-                },
+                Some(answered) = self.batches.next(), if !self.batches.is_empty() => {
+                    match self.settle(answered) {
+                        Ok(()) => {}
+                        // One slow answer is not an outage: a heartbeat decides.
+                        Err(Trouble::TimedOut) => self.ask_for_life(),
+                        Err(trouble) => return self.give_up(trouble).await,
+                    }
+                    self.take_jobs();
+                }
                 Some(done) = self.work.next(), if !self.work.is_empty() => {
                     if let Some(trouble) = self.take_note(done) {
                         return self.give_up(trouble).await;
                     }
                 }
                 () = shared.queue.woken(), if self.batches.len() < BATCHES => self.take_jobs(),
+                () = sleep_until(self.reply_due.unwrap_or_else(Instant::now)), if self.reply_due.is_some() => {
+                    // It is late: nothing waits for it any longer.
+                    self.round_trip = SOON;
+                    self.take_jobs();
+                }
                 () = &mut lost => return self.give_up(Trouble::Lost("the connection was lost".to_owned())).await,
                 _ = self.heartbeat.tick() => {
+                    self.take_jobs();
                     self.ask_for_life();
                     self.replay();
                 }
@@ -144,6 +178,7 @@ impl Service {
     fn begin(&mut self) {
         let shared = self.shared.clone();
         shared.stats.connections.increment();
+        shared.queue.set_reached();
         self.recovering = shared.enter(State::Ready, || {
             tracing::info!("Connected to Redis at {}", shared.config.endpoint.address);
             shared.observer.event(Event::Connect);
@@ -159,11 +194,18 @@ impl Service {
 
     fn settle(&mut self, answered: Answered) -> Result<(), Trouble> {
         self.round_trip = (self.round_trip * 7 + answered.round_trip) / 8;
-        self.shared.queue.set_reply_is_due(false);
+        self.set_reply_is_due(false);
         answered.settle(&self.shared)
     }
 
+    fn set_reply_is_due(&mut self, is_due: bool) {
+        self.reply_due = is_due.then(|| Instant::now() + SOON);
+        self.shared.queue.set_reply_is_due(is_due);
+    }
+
     fn take_jobs(&mut self) {
+        // Before the queue is looked at: what comes after that wakes again.
+        self.set_reply_is_due(false);
         let mut batch = Batch::new(self.shared.observer.clone());
         let mut answered_here = Vec::new();
         for job in self.shared.queue.take() {
@@ -184,7 +226,7 @@ impl Service {
         if !batch.requests.is_empty() {
             self.batches.push_back(Box::pin(batch.run(self.shared.clone(), self.connection.clone())));
         }
-        self.shared.queue.set_reply_is_due(!self.batches.is_empty() && self.round_trip < SOON);
+        self.set_reply_is_due(!self.batches.is_empty() && self.round_trip < SOON);
     }
 
     /// What follows from a piece of work. Returns why the connection has to be given up, if it has to.
@@ -236,7 +278,7 @@ impl Service {
         self.shared.fall_back();
         self.connection.abandon();
         self.settle_all().await;
-        Ended::Trouble(trouble)
+        Ended::Trouble { trouble, after: self.began.elapsed(), recovered: !self.recovering }
     }
 
     /// Finishes what was asked for before `close`.
@@ -283,7 +325,7 @@ impl Batch {
 
     async fn run(self, shared: Arc<Shared>, connection: Connection) -> Answered {
         let sent = Instant::now();
-        let replies = connection.run(&shared.keys, &self.requests).await;
+        let replies = connection.run(&shared.keys, &self.requests, shared.now()).await;
         Answered { batch: self, round_trip: sent.elapsed(), replies }
     }
 }
@@ -295,6 +337,13 @@ impl Answered {
         let calls = requests.iter().zip(sequences);
         match self.replies {
             Ok(replies) => {
+                let trouble = replies.iter().find_map(|reply| reply.as_ref().err().and_then(Trouble::from_refusal));
+                if let Some(trouble) = trouble {
+                    // What it did of the batch and what not is all one: memory has it, and Redis gets it when it can.
+                    tickets
+                        .answer(calls.map(|(request, sequence)| shared.answer_request_from_memory(request, sequence)));
+                    return Err(trouble);
+                }
                 let outcomes = calls.zip(replies).map(|((request, sequence), reply)| match request {
                     // Changed in memory since it was sent, because an answer before this one did not come.
                     Request::Load(id) if shared.replica.holds(id) => {
@@ -332,28 +381,81 @@ async fn errand(shared: Arc<Shared>, connection: Connection, ticket: Tickets, ta
     Done::Errand
 }
 
-/// Writes to Redis what changed while it was away, until nothing is left.
+/// Writes to Redis what changed while it was away, until nothing is left: what was destroyed first, then what was saved.
 async fn replay(shared: &Shared, connection: &Connection) -> Result<u64, Error> {
     let mut replayed = 0;
     loop {
-        let pending = shared.replica.pending(REPLAY_BATCH);
-        if pending.is_empty() {
-            return Ok(replayed);
+        let mut progress = 0;
+        let mut refused = None;
+        for kind in [Kind::Destroyed, Kind::Saved] {
+            let mut after = None;
+            loop {
+                let mut pending = shared.replica.pending(kind, after.as_ref(), REPLAY_CHANGES, REPLAY_BYTES);
+                let Some(last) = pending.last() else { break };
+                after = Some(last.id.clone());
+                pending.retain(|change| !shared.suspects().contains_key(&change.id));
+                progress += replay_batch(shared, connection, &pending, &mut refused).await?;
+            }
         }
-        let requests: Vec<_> = pending.iter().map(Pending::request).collect();
-        for (change, reply) in pending.iter().zip(connection.run(&shared.keys, &requests).await?) {
-            reply?;
-            shared.replica.settle(change);
-            shared.stats.replayed.increment();
-            replayed += 1;
+        progress += replay_suspects(shared, connection, &mut refused).await?;
+        replayed += progress;
+        match refused {
+            Some(error) => return Err(error),
+            None if progress == 0 => return Ok(replayed),
+            None => {}
         }
     }
+}
+
+/// Those that were under way when a connection was lost, one by one: should it be one of them at which Redis hangs up, it
+/// is known then, stays in memory, and keeps the others back no longer.
+async fn replay_suspects(shared: &Shared, connection: &Connection, refused: &mut Option<Error>) -> Result<u64, Error> {
+    let suspects: Vec<_> = shared.suspects().iter().filter(|(_, guilty)| !**guilty).map(|(id, _)| id.clone()).collect();
+    let mut replayed = 0;
+    for id in suspects {
+        if let Some(change) = shared.replica.pending_for(&id) {
+            replayed += replay_batch(shared, connection, &[change], refused).await?;
+        }
+        shared.suspects().remove(&id);
+    }
+    Ok(replayed)
+}
+
+async fn replay_batch(
+    shared: &Shared,
+    connection: &Connection,
+    pending: &[Pending],
+    refused: &mut Option<Error>,
+) -> Result<u64, Error> {
+    let requests: Vec<_> = pending.iter().map(Pending::request).collect();
+    if requests.is_empty() {
+        return Ok(0);
+    }
+    let replies = connection.run(&shared.keys, &requests, shared.now()).await.inspect_err(|trouble| {
+        if matches!(trouble, Trouble::Lost(_)) {
+            let alone = pending.len() == 1;
+            shared.suspects().extend(pending.iter().map(|change| (change.id.clone(), alone)));
+        }
+    })?;
+    let mut replayed = 0;
+    for (change, reply) in pending.iter().zip(replies) {
+        match reply {
+            Ok(_) => {
+                shared.replica.settle(change);
+                shared.stats.replayed.increment();
+                replayed += 1;
+            }
+            // It stays in the table, and does not keep the others back.
+            Err(error) => *refused = Some(error),
+        }
+    }
+    Ok(replayed)
 }
 
 impl Pending {
     fn request(&self) -> Request {
         match &self.change {
-            Change::Save(text) => Request::Save(self.id.clone(), Text::Utf8(text.to_string()), self.lifetime),
+            Change::Save(text) => Request::Save(self.id.clone(), Text::Utf8(text.to_string()), self.deadline),
             Change::Destroy => Request::Destroy(self.id.clone()),
         }
     }
@@ -363,8 +465,9 @@ impl Shared {
     /// Changes the state, announces it, and then tells those who wait to know who serves. Returns the state before.
     fn enter(&self, state: State, announce: impl FnOnce()) -> State {
         let (before, undecided) = self.queue.enter(state);
+        let waiting = Tickets::all(undecided, self.observer.clone());
         announce();
-        Tickets::all(undecided, self.observer.clone()).answer(std::iter::repeat(Ok(Outcome::State(state))));
+        waiting.answer(std::iter::repeat(Ok(Outcome::State(state))));
         before
     }
 
@@ -374,6 +477,11 @@ impl Shared {
         if !self.queue.is_empty() || !self.replica.is_empty() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Sessions that were being written when a connection was lost, and whether that happened to them alone.
+    fn suspects(&self) -> MutexGuard<'_, HashMap<SessionId, bool>> {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn open(&self) -> Result<Connection, Error> {
@@ -399,12 +507,7 @@ impl Shared {
         if self.queue.state() == State::Degraded {
             return;
         }
-        self.enter(State::Degraded, || {
-            tracing::warn!(
-                "WARN: Redis unavailable, falling back to memory session store (not recommended for production)"
-            );
-            self.observer.event(Event::Fallback);
-        });
+        self.enter(State::Degraded, || self.observer.event(Event::Fallback));
         self.answer_queued();
     }
 
@@ -421,19 +524,20 @@ impl Shared {
     }
 
     /// Nobody serves from here on. What is still queued is answered from memory.
-    fn end(&self) {
+    pub(super) fn end(&self) {
         self.enter(State::Degraded, || {});
         self.answer_queued();
         if !self.replica.is_empty() {
             tracing::warn!("Closed before Redis was back: changes in memory are lost, {}", self.replica.len());
         }
-        let waiting = self.queue.closed();
+        let waiting = Tickets::all(self.queue.closed(), self.observer.clone());
         self.observer.event(Event::Close);
-        Tickets::all(waiting, self.observer.clone()).answer(std::iter::repeat(Ok(Outcome::Done)));
+        waiting.answer(std::iter::repeat(Ok(Outcome::Done)));
     }
 
+    /// Answers from memory what was queued for a Redis that is away.
     pub(super) fn answer_queued(&self) {
-        self.answer_jobs(&self.queue.take().collect::<Vec<_>>());
+        self.answer_jobs(&self.queue.take_while_away().collect::<Vec<_>>());
     }
 
     fn answer_jobs(&self, jobs: &[Job]) {

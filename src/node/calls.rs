@@ -1,6 +1,7 @@
 //! Calls on their way in. Many cross together as three values: numbers in one typed array, ids joined to one string, and
 //! texts joined to another. They are taken apart on the engine's thread.
 
+use crate::clock::Timestamp;
 use crate::engine::Operation;
 use crate::error::Error;
 use crate::redis::Request;
@@ -11,12 +12,12 @@ use crate::session::{Lifetime, SessionId, Text, utf8_of};
 const FIELDS: usize = 5;
 
 /// Makes a request of what JavaScript calls by number.
-pub fn request(kind: u32, id: String, text: Text, lifetime: f64) -> Result<Request, Error> {
+pub fn request(kind: u32, id: String, text: Text, lifetime: f64, now: Timestamp) -> Result<Request, Error> {
     let id = SessionId::parse(id)?;
     match kind {
         0 => Ok(Request::Load(id)),
-        1 => Ok(Request::Save(id, text, Lifetime::from_millis(lifetime)?)),
-        2 => Ok(Request::Touch(id, Lifetime::from_millis(lifetime)?)),
+        1 => Ok(Request::Save(id, text, now.after(Lifetime::from_millis(lifetime)?))),
+        2 => Ok(Request::Touch(id, now.after(Lifetime::from_millis(lifetime)?))),
         3 => Ok(Request::Destroy(id)),
         _ => Err(Error::Internal),
     }
@@ -27,11 +28,13 @@ pub struct Packed {
     numbers: std::vec::IntoIter<f64>,
     ids: Units,
     texts: Units,
+    /// When they were made.
+    now: Timestamp,
 }
 
 impl Packed {
-    pub fn new(numbers: &[f64], ids: &[u16], texts: &[u16]) -> Self {
-        Self { numbers: Vec::from(numbers).into_iter(), ids: Units::new(ids), texts: Units::new(texts) }
+    pub fn new(numbers: &[f64], ids: &[u16], texts: &[u16], now: Timestamp) -> Self {
+        Self { now, numbers: Vec::from(numbers).into_iter(), ids: Units::new(ids), texts: Units::new(texts) }
     }
 }
 
@@ -48,7 +51,7 @@ impl Iterator for Packed {
         let (operation, kind, id, text, lifetime) = (number()?, number()?, number()?, number()?, number()?);
         let id = utf8_of(self.ids.take(id as usize));
         let text = Text::Utf16(self.texts.take(text as usize).to_vec());
-        Some((operation as Operation, request(kind as u32, id, text, lifetime)))
+        Some((operation as Operation, request(kind as u32, id, text, lifetime, self.now)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

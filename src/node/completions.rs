@@ -4,7 +4,7 @@
 //! Crossing costs more than most results are worth, so a batch crosses as three values, whatever its size: numbers in
 //! one typed array, texts joined to one string, and what is rare in an ordinary array.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use napi::Env;
@@ -46,6 +46,9 @@ enum Kind {
     Log,
 }
 
+/// The longest text that crosses, in UTF-16 units: half of what V8 allows, because others may be in the batch before it.
+const LONGEST: usize = 1 << 28;
+
 /// What has come together.
 #[derive(Default)]
 struct Batch {
@@ -63,6 +66,10 @@ impl Batch {
 
     fn push_text(&mut self, operation: Operation, text: &str, life: f64) {
         let length = if text.is_ascii() { text.len() } else { text.encode_utf16().count() };
+        if length > LONGEST {
+            let error = Error::Redis("a session in it is longer than a string of JavaScript can be".to_owned());
+            return self.push_failure(operation, &error);
+        }
         self.texts.push_str(text);
         self.push(operation, Kind::Text, to_f64(length as u64), life);
     }
@@ -81,6 +88,10 @@ impl Batch {
         }
     }
 
+    fn push_failure(&mut self, operation: Operation, error: &Error) {
+        self.push_rare(operation, Kind::Failure, [text(error.code()), Either3::B(error.to_string())]);
+    }
+
     fn push_rare<const N: usize>(&mut self, operation: Operation, kind: Kind, values: [Rare; N]) {
         self.push(operation, kind, 0.0, 0.0);
         self.rare.extend(values);
@@ -93,10 +104,27 @@ pub struct Completions {
 }
 
 #[derive(Default)]
-struct Waiting {
-    batch: Mutex<Batch>,
-    /// Whether the event loop was woken for what is waiting.
-    woken: AtomicBool,
+struct Waiting(Mutex<Batches>);
+
+/// Batches in order, the last of them growing.
+#[derive(Default)]
+struct Batches {
+    all: VecDeque<Batch>,
+    /// For how many of them the event loop was woken.
+    announced: usize,
+}
+
+impl Batches {
+    /// The batch that takes the next result. One that has much to carry is left as it is: a string of JavaScript's has an
+    /// end, and so has the patience of the event loop.
+    fn growing(&mut self) -> &mut Batch {
+        const MUCH: usize = 8 << 20;
+        if self.all.back().is_none_or(|batch| batch.texts.len() > MUCH) {
+            self.all.push_back(Batch::default());
+        }
+        let last = self.all.len() - 1;
+        &mut self.all[last]
+    }
 }
 
 impl Completions {
@@ -114,26 +142,25 @@ impl Completions {
 }
 
 impl Waiting {
-    fn batch(&self) -> MutexGuard<'_, Batch> {
-        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
+    fn batches(&self) -> MutexGuard<'_, Batches> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&self) -> Batch {
-        // Before the batch is taken: what comes after that wakes again.
-        self.woken.store(false, Ordering::SeqCst);
-        std::mem::take(&mut *self.batch())
+        let mut batches = self.batches();
+        batches.announced = batches.announced.saturating_sub(1);
+        batches.all.pop_front().unwrap_or_default()
     }
 }
 
 impl Observer for Completions {
     fn complete(&self, outcomes: &mut dyn Iterator<Item = (Operation, Result<Outcome, Error>)>) {
-        let mut batch = self.waiting.batch();
+        let mut batches = self.waiting.batches();
         for (operation, outcome) in outcomes {
+            let batch = batches.growing();
             match outcome {
                 Ok(outcome) => batch.push_outcome(operation, outcome),
-                Err(error) => {
-                    batch.push_rare(operation, Kind::Failure, [text(error.code()), Either3::B(error.to_string())]);
-                }
+                Err(error) => batch.push_failure(operation, &error),
             }
         }
     }
@@ -151,16 +178,18 @@ impl Observer for Completions {
             Event::Recovered { replayed } => ("recovered", Either3::A(to_f64(replayed)), NONE),
             Event::Error(error) => ("error", text(error.code()), Either3::B(error.to_string())),
         };
-        self.waiting.batch().push_rare(0, Kind::Event, [text(name), first, second]);
+        self.waiting.batches().growing().push_rare(0, Kind::Event, [text(name), first, second]);
     }
 
     fn flush(&self) {
-        if !self.waiting.woken.swap(true, Ordering::SeqCst) {
-            let status = self.waker.call((), ThreadsafeFunctionCallMode::NonBlocking);
-            if status != napi::Status::Ok {
-                // The environment is going away, and everyone who waits with it.
-                drop(self.waiting.take());
-            }
+        let unannounced = {
+            let mut batches = self.waiting.batches();
+            let all = batches.all.len();
+            all - std::mem::replace(&mut batches.announced, all)
+        };
+        for _ in 0..unannounced {
+            // It only fails when the environment goes away, and everyone who waits with it.
+            let _ = self.waker.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }
     }
 }
@@ -173,7 +202,7 @@ impl LogSink for Completions {
             Level::INFO => "info",
             _ => "debug",
         };
-        self.waiting.batch().push_rare(0, Kind::Log, [text(level), Either3::B(line)]);
+        self.waiting.batches().growing().push_rare(0, Kind::Log, [text(level), Either3::B(line)]);
     }
 }
 

@@ -39,7 +39,7 @@ fn with_store<T>(number: u32, call: impl FnOnce(&Engine) -> Result<T>) -> Result
 #[napi(catch_unwind)]
 pub fn submit(store: u32, numbers: Float64ArraySlice<'_>, ids: Utf16String, texts: Utf16String) -> Result<()> {
     with_store(store, |engine| {
-        engine.submit(Box::new(Packed::new(&numbers, &ids, &texts)));
+        engine.submit(Box::new(Packed::new(&numbers, &ids, &texts, engine.now())));
         Ok(())
     })
 }
@@ -47,7 +47,9 @@ pub fn submit(store: u32, numbers: Float64ArraySlice<'_>, ids: Utf16String, text
 /// Does one such call, and returns the answer when it is known at once.
 #[napi(catch_unwind)]
 pub fn ask(store: u32, operation: u32, kind: u32, id: String, text: String, lifetime: f64) -> Result<Reply> {
-    with_store(store, |engine| reply(engine.ask(operation, request(kind, id, Text::Utf8(text), lifetime)?)))
+    with_store(store, |engine| {
+        reply(engine.ask(operation, request(kind, id, Text::Utf8(text), lifetime, engine.now())?))
+    })
 }
 
 #[napi]

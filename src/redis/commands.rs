@@ -7,6 +7,7 @@ use std::io::Write;
 use redis::{Cmd, Pipeline, RedisWrite, ToRedisArgs, ToSingleRedisArg, Value};
 
 use super::connect::{Connection, Trouble, reason};
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::session::{Lifetime, Record, SessionId, Text};
 
@@ -80,10 +81,10 @@ impl ToSingleRedisArg for Key<'_> {}
 pub enum Request {
     /// Read it.
     Load(SessionId),
-    /// Write it.
-    Save(SessionId, Text, Lifetime),
-    /// Renew it.
-    Touch(SessionId, Lifetime),
+    /// Write it, until when it lives.
+    Save(SessionId, Text, Option<Timestamp>),
+    /// Renew it, until when it lives.
+    Touch(SessionId, Option<Timestamp>),
     /// Remove it.
     Destroy(SessionId),
 }
@@ -117,11 +118,13 @@ pub struct Page {
     hasher: RandomState,
     /// Whether the last page was read.
     pub finished: bool,
+    /// The last id that was taken from the table of this process, `None` when nothing is left to take there.
+    pub held_to: Option<Option<SessionId>>,
 }
 
 impl Default for Page {
     fn default() -> Self {
-        Self { cursor: 0, seen: HashSet::new(), hasher: RandomState::new(), finished: false }
+        Self { cursor: 0, seen: HashSet::new(), hasher: RandomState::new(), finished: false, held_to: Some(None) }
     }
 }
 
@@ -138,10 +141,15 @@ impl Connection {
     /// # Errors
     ///
     /// [`Trouble`] when the answers did not come: then any of them may have been done.
-    pub async fn run(&self, keys: &Keys, requests: &[Request]) -> Result<Vec<Result<Reply, Error>>, Trouble> {
+    pub async fn run(
+        &self,
+        keys: &Keys,
+        requests: &[Request],
+        now: Timestamp,
+    ) -> Result<Vec<Result<Reply, Error>>, Trouble> {
         let mut pipeline = Pipeline::with_capacity(requests.len() * 2);
         for request in requests {
-            request.pack(keys, &mut pipeline);
+            request.pack(keys, now, &mut pipeline);
         }
         let mut replies = self.send(&pipeline).await?.into_iter();
         Ok(requests.iter().map(|request| request.unpack(&mut replies)).collect())
@@ -164,15 +172,6 @@ impl Connection {
     }
 }
 
-impl From<Trouble> for Error {
-    fn from(trouble: Trouble) -> Self {
-        Self::Unavailable(match trouble {
-            Trouble::TimedOut => "it did not answer in time".to_owned(),
-            Trouble::Lost(reason) => reason,
-        })
-    }
-}
-
 impl Request {
     /// The session that it is about.
     #[must_use]
@@ -182,26 +181,28 @@ impl Request {
         }
     }
 
-    fn pack(&self, keys: &Keys, pipeline: &mut Pipeline) {
+    fn pack(&self, keys: &Keys, now: Timestamp, pipeline: &mut Pipeline) {
         let key = keys.key(self.id());
+        // The time that a request has waited is off its life. What has none left goes at once.
+        let life = |deadline: Timestamp| deadline.since(now).max(1);
         match self {
             Self::Load(_) => {
                 pipeline.add_command(key.command("GET", 0));
                 pipeline.add_command(key.command("PTTL", 0));
             }
-            Self::Save(_, text, lifetime) => {
+            Self::Save(_, text, deadline) => {
                 let text = text.to_utf8();
                 let mut command = key.command("SET", text.len() + 24);
                 command.arg(&*text);
-                if let Some(millis) = lifetime.millis() {
-                    command.arg("PX").arg(millis);
+                if let Some(deadline) = deadline {
+                    command.arg("PX").arg(life(*deadline));
                 }
                 pipeline.add_command(command);
             }
-            Self::Touch(_, lifetime) => {
-                let mut command = key.command(if lifetime.millis().is_some() { "PEXPIRE" } else { "PERSIST" }, 24);
-                if let Some(millis) = lifetime.millis() {
-                    command.arg(millis);
+            Self::Touch(_, deadline) => {
+                let mut command = key.command(if deadline.is_some() { "PEXPIRE" } else { "PERSIST" }, 24);
+                if let Some(deadline) = deadline {
+                    command.arg(life(*deadline));
                 }
                 pipeline.add_command(command);
             }

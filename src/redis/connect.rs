@@ -26,6 +26,29 @@ pub enum Trouble {
     Lost(String),
 }
 
+impl From<Trouble> for Error {
+    fn from(trouble: Trouble) -> Self {
+        Self::Unavailable(match trouble {
+            Trouble::TimedOut => "it did not answer in time".to_owned(),
+            Trouble::Lost(reason) => reason,
+        })
+    }
+}
+
+impl Trouble {
+    /// What a refusal says of Redis as a whole: that it serves nobody, or only readers.
+    #[must_use]
+    pub fn from_refusal(error: &Error) -> Option<Self> {
+        const OUTAGES: [&str; 4] = ["READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN"];
+        match error {
+            Error::Redis(reason) if OUTAGES.iter().any(|code| reason.starts_with(code)) => {
+                Some(Self::Lost(reason.clone()))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// One connection to Redis, shared by all commands. Clones share it; it ends when the last one is dropped.
 #[derive(Clone)]
 pub struct Connection {
@@ -49,12 +72,15 @@ impl Connection {
         let connecting = async {
             let mut connection = match open(ProtocolVersion::RESP3).await {
                 // Redis before version 6, and some proxies, speak RESP2 only.
-                Err(error) if error.kind() == ErrorKind::RESP3NotSupported => open(ProtocolVersion::RESP2).await?,
+                Err(error) if is_refusal_of_hello(&error) => open(ProtocolVersion::RESP2).await?,
                 opened => opened?,
             };
             // A Redis that is loading its data accepts connections and refuses everything else.
-            redis::cmd("PING").query_async::<Value>(&mut connection.inner).await?;
-            Ok(connection)
+            match redis::cmd("PING").query_async::<Value>(&mut connection.inner).await {
+                // A user who may not say PING may well do all the rest.
+                Err(error) if error.kind() != ErrorKind::Server(ServerErrorKind::NoPerm) => Err(error),
+                _ => Ok(connection),
+            }
         };
         match tokio::time::timeout(connect_timeout, connecting).await {
             Ok(opened) => opened.map_err(refused),
@@ -115,7 +141,12 @@ impl Connection {
     pub async fn ping(&self) -> Result<(), Trouble> {
         let mut pipeline = redis::Pipeline::new();
         pipeline.cmd("PING");
-        self.send(&pipeline).await.map(drop)
+        match self.send(&pipeline).await?.into_iter().next() {
+            Some(Value::ServerError(error)) => {
+                Trouble::from_refusal(&Error::Redis(reason(&error.into()))).map_or(Ok(()), Err)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Ends when the connection does.
@@ -166,6 +197,13 @@ fn certificates(tls: &TlsMaterial) -> TlsCertificates {
         }),
         root_cert: tls.ca.clone().map(String::into_bytes),
     }
+}
+
+fn is_refusal_of_hello(error: &RedisError) -> bool {
+    let kind = error.kind();
+    kind == ErrorKind::RESP3NotSupported
+        || kind == ErrorKind::Server(ServerErrorKind::ResponseError)
+        || kind == ErrorKind::Server(ServerErrorKind::NoPerm)
 }
 
 /// What to tell a person whose Redis cannot be reached.

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use crate::session::{Lifetime, Record, SessionId};
-pub use table::{Change, Sequence};
+pub use table::{Change, Kind, Sequence};
 use table::{Entry, Table};
 
 /// What the table knows of a session.
@@ -38,9 +38,15 @@ pub struct Pending {
     pub id: SessionId,
     /// What to tell.
     pub change: Change,
-    /// How long the session has to live.
-    pub lifetime: Lifetime,
+    /// When the session ends, `None` when it does not.
+    pub deadline: Option<Timestamp>,
     sequence: Sequence,
+}
+
+impl Pending {
+    fn new(id: &SessionId, entry: &Entry) -> Self {
+        Self { id: id.clone(), change: entry.change.clone(), deadline: entry.deadline, sequence: entry.sequence }
+    }
 }
 
 /// The table of one store. Every method is short and safe to call from the event loop's thread.
@@ -73,7 +79,8 @@ impl Replica {
 
     /// How many bytes it accounts for.
     pub fn bytes(&self) -> usize {
-        self.table().bytes()
+        let table = self.table();
+        table.bytes(Kind::Saved) + table.bytes(Kind::Destroyed)
     }
 
     /// Whether anything is known of a session.
@@ -101,22 +108,39 @@ impl Replica {
     /// # Errors
     ///
     /// [`Error::Full`]; then the table is as before.
-    pub fn save(&self, id: &SessionId, text: &str, lifetime: Lifetime, sequence: Sequence) -> Result<(), Error> {
-        self.put(id, Change::Save(text.into()), self.clock.now().after(lifetime), sequence)
+    pub fn save(
+        &self,
+        id: &SessionId,
+        text: &str,
+        deadline: Option<Timestamp>,
+        sequence: Sequence,
+    ) -> Result<(), Error> {
+        self.put(id, Change::Save(text.into()), deadline, sequence)
     }
 
-    /// Remembers that a session is destroyed, for as long as `lifetime`: by then Redis has forgotten it too.
+    /// Remembers that a session is destroyed, until `deadline`: by then Redis has forgotten it too.
     ///
     /// # Errors
     ///
     /// [`Error::Full`]; then the table is as before. Fail closed: a logout that cannot be remembered is not done.
-    pub fn destroy(&self, id: &SessionId, lifetime: Lifetime, sequence: Sequence) -> Result<(), Error> {
-        let deadline = self.clock.now().after(lifetime);
-        self.put(id, Change::Destroy, deadline, sequence)
+    pub fn destroy(&self, id: &SessionId, deadline: Timestamp, sequence: Sequence) -> Result<(), Error> {
+        self.put(id, Change::Destroy, Some(deadline), sequence)
+    }
+
+    /// Forgets a session that only this process ever had.
+    pub fn forget(&self, id: &SessionId) {
+        self.remove_if(id, |_| true);
+    }
+
+    /// Forgets every session: only this process ever had them.
+    pub fn clear(&self) {
+        let mut table = self.table();
+        *table = Table::default();
+        self.entries.store(0, Ordering::Release);
     }
 
     /// Renews a session, if the table holds it.
-    pub fn touch(&self, id: &SessionId, lifetime: Lifetime, sequence: Sequence) {
+    pub fn touch(&self, id: &SessionId, deadline: Option<Timestamp>, sequence: Sequence) {
         let now = self.clock.now();
         let mut table = self.table();
         if let Some(Entry { change: Change::Save(text), sequence: held, .. }) = table.get(id)
@@ -124,13 +148,13 @@ impl Replica {
             && table.get(id).is_some_and(|entry| entry.is_live(now))
         {
             let change = Change::Save(text.clone());
-            table.put(id.clone(), change, now.after(lifetime), sequence);
+            table.put(id.clone(), change, deadline, sequence);
         }
     }
 
     /// Destroys every session that the table holds.
-    pub fn clear(&self, sequence: Sequence) {
-        self.table().destroy_all(sequence);
+    pub fn destroy_all(&self, deadline: Timestamp, sequence: Sequence) {
+        self.table().destroy_all(deadline, sequence);
     }
 
     /// Redis did what a call asked for: what an earlier call of the same session left here is past.
@@ -156,18 +180,25 @@ impl Replica {
         sessions.take(limit).collect()
     }
 
-    /// At most `limit` changes for Redis.
-    pub fn pending(&self, limit: usize) -> Vec<Pending> {
+    /// Changes of a kind for Redis, those after `id` in the order of their ids: at most `limit` of them, and of `bytes`,
+    /// but one at least.
+    pub fn pending(&self, kind: Kind, id: Option<&SessionId>, limit: usize, bytes: usize) -> Vec<Pending> {
         let now = self.clock.now();
         let table = self.table();
-        let live = table.after(None).filter(|(_, entry)| entry.is_live(now)).take(limit);
-        live.map(|(id, entry)| Pending {
-            id: id.clone(),
-            change: entry.change.clone(),
-            lifetime: remaining(entry.deadline, now),
-            sequence: entry.sequence,
-        })
-        .collect()
+        let live = table.after(id).filter(|(_, entry)| entry.is_live(now) && entry.change.kind() == kind);
+        let mut room = bytes;
+        let fitting = live.take(limit).take_while(|(_, entry)| {
+            let fits = room > 0;
+            room = room.saturating_sub(entry.change.bytes());
+            fits
+        });
+        fitting.map(|(id, entry)| Pending::new(id, entry)).collect()
+    }
+
+    /// The change of one session, if there is one.
+    pub fn pending_for(&self, id: &SessionId) -> Option<Pending> {
+        let now = self.clock.now();
+        self.table().get(id).filter(|entry| entry.is_live(now)).map(|entry| Pending::new(id, entry))
     }
 
     /// Redis has this change: lets go of it, unless it has changed again since.
@@ -197,7 +228,7 @@ impl Replica {
         if table.get(id).is_some_and(|entry| entry.sequence > sequence) {
             return Ok(());
         }
-        if table.bytes_with(id, &change) > self.max_bytes {
+        if table.bytes_with(id, &change) > change.share_of(self.max_bytes) {
             return Err(Error::Full { max_bytes: self.max_bytes });
         }
         table.put(id.clone(), change, deadline, sequence);
@@ -239,21 +270,21 @@ mod tests {
     #[test]
     fn holds_a_session_until_its_deadline() {
         let (replica, clock) = replica(1 << 20);
-        replica.save(&id("a"), "text", Lifetime::Millis(100), 1).expect("there is room");
+        replica.save(&id("a"), "text", Some(Timestamp(100)), 1).expect("there is room");
         clock.advance(99);
         assert_eq!(replica.load(&id("a")), Lookup::Held(record("text", 1)));
         clock.advance(1);
         assert_eq!(replica.load(&id("a")), Lookup::Unknown);
-        replica.touch(&id("a"), Lifetime::Millis(100), 2);
+        replica.touch(&id("a"), Some(Timestamp(100)), 2);
         assert_eq!(replica.load(&id("a")), Lookup::Unknown, "P3: an expired session was brought back");
     }
 
     #[test]
     fn a_destroyed_session_stays_destroyed() {
         let (replica, _clock) = replica(1 << 20);
-        replica.save(&id("a"), "text", Lifetime::Millis(100), 1).expect("there is room");
-        replica.destroy(&id("a"), Lifetime::Millis(1000), 2).expect("there is room");
-        replica.touch(&id("a"), Lifetime::Millis(100), 3);
+        replica.save(&id("a"), "text", Some(Timestamp(100)), 1).expect("there is room");
+        replica.destroy(&id("a"), Timestamp(1000), 2).expect("there is room");
+        replica.touch(&id("a"), Some(Timestamp(100)), 3);
         assert_eq!(replica.load(&id("a")), Lookup::Destroyed);
         assert_eq!(replica.count(), 0);
         assert!(replica.page(None, 10).is_empty());
@@ -262,8 +293,8 @@ mod tests {
     #[test]
     fn refuses_what_does_not_fit_and_keeps_what_it_has() {
         let (replica, _clock) = replica(4096);
-        replica.save(&id("a"), "small", Lifetime::Millis(100), 1).expect("there is room");
-        let error = replica.save(&id("b"), &"x".repeat(5000), Lifetime::Millis(100), 2).expect_err("too big");
+        replica.save(&id("a"), "small", Some(Timestamp(100)), 1).expect("there is room");
+        let error = replica.save(&id("b"), &"x".repeat(5000), Some(Timestamp(100)), 2).expect_err("too big");
         assert_eq!(error.code(), "ERR_STORE_FULL");
         assert_eq!(replica.load(&id("a")), Lookup::Held(record("small", 100)));
         assert_eq!(replica.load(&id("b")), Lookup::Unknown);
@@ -272,12 +303,12 @@ mod tests {
     #[test]
     fn lets_go_of_what_redis_has_unless_it_changed_again() {
         let (replica, _clock) = replica(1 << 20);
-        replica.save(&id("a"), "first", Lifetime::Millis(100), 1).expect("there is room");
-        let sent = replica.pending(10).remove(0);
-        replica.save(&id("a"), "second", Lifetime::Millis(100), 2).expect("there is room");
+        replica.save(&id("a"), "first", Some(Timestamp(100)), 1).expect("there is room");
+        let sent = replica.pending(Kind::Saved, None, 10, 1 << 20).remove(0);
+        replica.save(&id("a"), "second", Some(Timestamp(100)), 2).expect("there is room");
         replica.settle(&sent);
         assert_eq!(replica.load(&id("a")), Lookup::Held(record("second", 100)));
-        replica.settle(&replica.pending(10).remove(0));
+        replica.settle(&replica.pending(Kind::Saved, None, 10, 1 << 20).remove(0));
         assert!(replica.is_empty());
         assert_eq!(replica.bytes(), 0);
     }
@@ -285,8 +316,8 @@ mod tests {
     #[test]
     fn an_earlier_call_never_undoes_a_later_one() {
         let (replica, _clock) = replica(1 << 20);
-        replica.destroy(&id("a"), Lifetime::Millis(1000), 5).expect("there is room");
-        replica.save(&id("a"), "late", Lifetime::Millis(100), 4).expect("it is ignored");
+        replica.destroy(&id("a"), Timestamp(1000), 5).expect("there is room");
+        replica.save(&id("a"), "late", Some(Timestamp(100)), 4).expect("it is ignored");
         assert_eq!(replica.load(&id("a")), Lookup::Destroyed, "P3: a destroyed session was brought back");
         replica.supersede(&id("a"), 4);
         assert_eq!(replica.load(&id("a")), Lookup::Destroyed);
@@ -298,13 +329,33 @@ mod tests {
     fn a_listing_goes_on_where_it_stopped() {
         let (replica, _clock) = replica(1 << 20);
         for name in ["a", "b", "c", "d"] {
-            replica.save(&id(name), name, Lifetime::Millis(100), 1).expect("there is room");
+            replica.save(&id(name), name, Some(Timestamp(100)), 1).expect("there is room");
         }
-        replica.destroy(&id("b"), Lifetime::Millis(100), 2).expect("there is room");
+        replica.destroy(&id("b"), Timestamp(100), 2).expect("there is room");
         let entry = |name: &str| (id(name), name.to_owned());
         assert_eq!(replica.count(), 3);
         assert_eq!(replica.page(None, 2), [entry("a"), entry("c")]);
         assert_eq!(replica.page(Some(&id("c")), 2), [entry("d")]);
         assert!(replica.page(Some(&id("d")), 2).is_empty());
+    }
+
+    #[test]
+    fn destroyed_sessions_take_no_room_from_new_ones() {
+        let (replica, _clock) = replica(8192);
+        let refused = (0..100).map(|n| replica.destroy(&id(&format!("unknown-{n}")), Timestamp(1000), n));
+        assert!(refused.filter(Result::is_err).count() > 0, "a share of the table is theirs, and no more");
+        replica.save(&id("a"), &"x".repeat(7000), Some(Timestamp(100)), 200).expect("there is room");
+    }
+
+    #[test]
+    fn a_batch_of_changes_is_bounded() {
+        let (replica, _clock) = replica(1 << 20);
+        for n in 0..10 {
+            replica.save(&id(&format!("{n}")), &"x".repeat(1000), Some(Timestamp(100)), n).expect("there is room");
+        }
+        assert_eq!(replica.pending(Kind::Saved, None, 3, 1 << 20).len(), 3);
+        assert_eq!(replica.pending(Kind::Saved, None, 10, 2500).len(), 3);
+        assert_eq!(replica.pending(Kind::Saved, Some(&id("7")), 10, 1).len(), 1);
+        assert!(replica.pending(Kind::Destroyed, None, 10, 1 << 20).is_empty());
     }
 }

@@ -39,8 +39,8 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::ManualClock;
-    use crate::session::{Lifetime, SessionId};
+    use crate::clock::{ManualClock, Timestamp};
+    use crate::session::SessionId;
 
     #[test]
     fn frees_all_that_expired_and_nothing_else() {
@@ -48,7 +48,7 @@ mod tests {
         let replica = Replica::new(clock.clone(), 1 << 30);
         for n in 0..2500u64 {
             let id = SessionId::parse(format!("session-{n}")).expect("a usable id");
-            replica.save(&id, "text", Lifetime::Millis(n + 1), n).expect("there is room");
+            replica.save(&id, "text", Some(Timestamp(n + 1)), n).expect("there is room");
         }
         clock.advance(2000);
         let slices = std::iter::repeat_with(|| replica.sweep_slice()).take_while(|more| *more).count();

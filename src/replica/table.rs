@@ -19,6 +19,44 @@ pub enum Change {
     Destroy,
 }
 
+impl Change {
+    /// Which of the two it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Save(_) => Kind::Saved,
+            Self::Destroy => Kind::Destroyed,
+        }
+    }
+
+    /// How long its text is.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Save(text) => text.len(),
+            Self::Destroy => 0,
+        }
+    }
+
+    /// How much of a table of `bytes` its kind may fill. Destroyed sessions have a share of their own, because anyone can
+    /// make them: a visitor who logs in gives up the id that was made for the login page.
+    pub(super) fn share_of(&self, bytes: usize) -> usize {
+        match self {
+            Self::Save(_) => bytes,
+            Self::Destroy => bytes / 4,
+        }
+    }
+}
+
+/// The two kinds of change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// [`Change::Save`].
+    Saved,
+    /// [`Change::Destroy`].
+    Destroyed,
+}
+
 /// A session that was changed here.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -47,7 +85,8 @@ pub(super) struct Table {
     /// In order, so that a listing can go on where it stopped.
     entries: BTreeMap<SessionId, Entry>,
     deadlines: BTreeSet<(Timestamp, SessionId)>,
-    bytes: usize,
+    saved_bytes: usize,
+    destroyed_bytes: usize,
 }
 
 impl Table {
@@ -55,14 +94,24 @@ impl Table {
         self.entries.len()
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    pub(super) fn bytes(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Saved => self.saved_bytes,
+            Kind::Destroyed => self.destroyed_bytes,
+        }
     }
 
-    /// What the table would weigh after such a `put`.
+    fn bytes_mut(&mut self, kind: Kind) -> &mut usize {
+        match kind {
+            Kind::Saved => &mut self.saved_bytes,
+            Kind::Destroyed => &mut self.destroyed_bytes,
+        }
+    }
+
+    /// What the changes of this kind would weigh after such a `put`.
     pub(super) fn bytes_with(&self, id: &SessionId, change: &Change) -> usize {
-        let replaced = self.entries.get(id).map_or(0, |entry| weight(id, &entry.change));
-        self.bytes - replaced + weight(id, change)
+        let replaced = self.entries.get(id).filter(|entry| entry.change.kind() == change.kind());
+        self.bytes(change.kind()) - replaced.map_or(0, |entry| weight(id, &entry.change)) + weight(id, change)
     }
 
     pub(super) fn get(&self, id: &SessionId) -> Option<&Entry> {
@@ -77,7 +126,7 @@ impl Table {
 
     pub(super) fn put(&mut self, id: SessionId, change: Change, deadline: Option<Timestamp>, sequence: Sequence) {
         self.remove(&id);
-        self.bytes += weight(&id, &change);
+        *self.bytes_mut(change.kind()) += weight(&id, &change);
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, id.clone()));
         }
@@ -86,7 +135,7 @@ impl Table {
 
     pub(super) fn remove(&mut self, id: &SessionId) {
         if let Some(entry) = self.entries.remove(id) {
-            self.bytes -= weight(id, &entry.change);
+            *self.bytes_mut(entry.change.kind()) -= weight(id, &entry.change);
             if let Some(deadline) = entry.deadline {
                 self.deadlines.remove(&(deadline, id.clone()));
             }
@@ -94,12 +143,9 @@ impl Table {
     }
 
     /// Turns every entry into a destroyed one.
-    pub(super) fn destroy_all(&mut self, sequence: Sequence) {
-        for (id, entry) in &mut self.entries {
-            self.bytes -= weight(id, &entry.change);
-            entry.change = Change::Destroy;
-            entry.sequence = sequence;
-            self.bytes += weight(id, &entry.change);
+    pub(super) fn destroy_all(&mut self, deadline: Timestamp, sequence: Sequence) {
+        for id in std::mem::take(self).entries.into_keys() {
+            self.put(id, Change::Destroy, Some(deadline), sequence);
         }
     }
 
@@ -119,9 +165,5 @@ impl Table {
 }
 
 fn weight(id: &SessionId, change: &Change) -> usize {
-    let text = match change {
-        Change::Save(text) => text.len(),
-        Change::Destroy => 0,
-    };
-    OVERHEAD_BYTES + id.as_str().len() + text
+    OVERHEAD_BYTES + id.as_str().len() + change.bytes()
 }
