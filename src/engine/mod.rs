@@ -4,8 +4,10 @@
 //! ([`Answer::Later`]) and comes through the [`Observer`], exactly once per operation. What is queued when the engine's
 //! thread looks goes to Redis together, in the order of the calls.
 
+mod batch;
 mod listing;
 mod queue;
+mod replay;
 mod serve;
 mod ticket;
 

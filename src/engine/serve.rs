@@ -1,22 +1,22 @@
 //! The life of a store: connect, serve, fall back, try again.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until};
 
+use super::batch::{Answered, Batch};
 use super::queue::{Job, Task};
+use super::replay::replay;
 use super::ticket::Tickets;
-use super::{Event, Observer, Operation, Outcome, Shared, listing};
+use super::{Event, Outcome, Shared, listing};
 use crate::error::Error;
 use crate::failover::{Backoff, State};
-use crate::redis::{Connection, Reply, Request, Session, Trouble};
-use crate::replica::{Change, Kind, Pending, Sequence};
-use crate::session::{SessionId, Text};
+use crate::redis::{Connection, Trouble};
+use crate::replica::Sequence;
 
 /// How often a connection without traffic is asked for a sign of life.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -29,10 +29,6 @@ const BATCHES: usize = 64;
 
 /// With round trips shorter than this, what is asked for while a batch is under way waits for its reply and goes next.
 const SOON: Duration = Duration::from_micros(500);
-
-/// Changes replayed in one batch, and their bytes: few enough for a slow link.
-const REPLAY_CHANGES: usize = 128;
-const REPLAY_BYTES: usize = 128 << 10;
 
 /// Runs a store until it is closed.
 pub(super) async fn run(shared: Arc<Shared>) {
@@ -223,7 +219,7 @@ impl Service {
             }
         }
         self.shared.answer_jobs(&answered_here);
-        if !batch.requests.is_empty() {
+        if !batch.is_empty() {
             self.batches.push_back(Box::pin(batch.run(self.shared.clone(), self.connection.clone())));
         }
         self.set_reply_is_due(!self.batches.is_empty() && self.round_trip < SOON);
@@ -298,169 +294,6 @@ impl Service {
     }
 }
 
-/// Requests that go to Redis together, and who waits for them.
-struct Batch {
-    tickets: Tickets,
-    sequences: Vec<Sequence>,
-    requests: Vec<Request>,
-}
-
-/// A batch with its replies.
-struct Answered {
-    batch: Batch,
-    round_trip: Duration,
-    replies: Result<Vec<Result<Reply, Error>>, Trouble>,
-}
-
-impl Batch {
-    fn new(observer: Arc<dyn Observer>) -> Self {
-        Self { tickets: Tickets::none(observer), sequences: Vec::new(), requests: Vec::new() }
-    }
-
-    fn add(&mut self, operation: Operation, sequence: Sequence, request: Request) {
-        self.tickets.add(operation);
-        self.sequences.push(sequence);
-        self.requests.push(request);
-    }
-
-    async fn run(self, shared: Arc<Shared>, connection: Connection) -> Answered {
-        let sent = Instant::now();
-        let replies = connection.run(&shared.keys, &self.requests, shared.now()).await;
-        Answered { batch: self, round_trip: sent.elapsed(), replies }
-    }
-}
-
-impl Answered {
-    /// Tells those who wait. Without replies, memory answers.
-    fn settle(self, shared: &Shared) -> Result<(), Trouble> {
-        let Batch { tickets, sequences, requests } = self.batch;
-        let calls = requests.iter().zip(sequences);
-        match self.replies {
-            Ok(replies) => {
-                let trouble = replies.iter().find_map(|reply| reply.as_ref().err().and_then(Trouble::from_refusal));
-                if let Some(trouble) = trouble {
-                    // What it did of the batch and what not is all one: memory has it, and Redis gets it when it can.
-                    tickets
-                        .answer(calls.map(|(request, sequence)| shared.answer_request_from_memory(request, sequence)));
-                    return Err(trouble);
-                }
-                let outcomes = calls.zip(replies).map(|((request, sequence), reply)| match request {
-                    // Changed in memory since it was sent, because an answer before this one did not come.
-                    Request::Load(id) if shared.replica.holds(id) => {
-                        shared.answer_request_from_memory(request, sequence)
-                    }
-                    Request::Load(_) | Request::Touch(..) => Ok(shared.outcome(request, reply?)),
-                    Request::Save(id, ..) | Request::Destroy(id) => {
-                        let outcome = shared.outcome(request, reply?);
-                        shared.replica.supersede(id, sequence);
-                        Ok(outcome)
-                    }
-                });
-                tickets.answer(outcomes);
-                Ok(())
-            }
-            Err(trouble) => {
-                if trouble == Trouble::TimedOut {
-                    shared.stats.timeouts.add(requests.len() as u64);
-                }
-                tickets.answer(calls.map(|(request, sequence)| shared.answer_request_from_memory(request, sequence)));
-                Err(trouble)
-            }
-        }
-    }
-}
-
-async fn errand(shared: Arc<Shared>, connection: Connection, ticket: Tickets, task: Task, sequence: Sequence) -> Done {
-    let outcome = match task {
-        Task::List(listing) => listing.next(&shared, &connection).await,
-        Task::Count => listing::count(&shared, &connection).await,
-        Task::Clear => listing::clear(&shared, &connection, sequence).await,
-        Task::Request(_) | Task::Refuse(_) => Err(Error::Internal),
-    };
-    ticket.answer([outcome].into_iter());
-    Done::Errand
-}
-
-/// Writes to Redis what changed while it was away, until nothing is left: what was destroyed first, then what was saved.
-async fn replay(shared: &Shared, connection: &Connection) -> Result<u64, Error> {
-    let mut replayed = 0;
-    loop {
-        let mut progress = 0;
-        let mut refused = None;
-        for kind in [Kind::Destroyed, Kind::Saved] {
-            let mut after = None;
-            loop {
-                let mut pending = shared.replica.pending(kind, after.as_ref(), REPLAY_CHANGES, REPLAY_BYTES);
-                let Some(last) = pending.last() else { break };
-                after = Some(last.id.clone());
-                pending.retain(|change| !shared.suspects().contains_key(&change.id));
-                progress += replay_batch(shared, connection, &pending, &mut refused).await?;
-            }
-        }
-        progress += replay_suspects(shared, connection, &mut refused).await?;
-        replayed += progress;
-        match refused {
-            Some(error) => return Err(error),
-            None if progress == 0 => return Ok(replayed),
-            None => {}
-        }
-    }
-}
-
-/// Those that were under way when a connection was lost, one by one: should it be one of them at which Redis hangs up, it
-/// is known then, stays in memory, and keeps the others back no longer.
-async fn replay_suspects(shared: &Shared, connection: &Connection, refused: &mut Option<Error>) -> Result<u64, Error> {
-    let suspects: Vec<_> = shared.suspects().iter().filter(|(_, guilty)| !**guilty).map(|(id, _)| id.clone()).collect();
-    let mut replayed = 0;
-    for id in suspects {
-        if let Some(change) = shared.replica.pending_for(&id) {
-            replayed += replay_batch(shared, connection, &[change], refused).await?;
-        }
-        shared.suspects().remove(&id);
-    }
-    Ok(replayed)
-}
-
-async fn replay_batch(
-    shared: &Shared,
-    connection: &Connection,
-    pending: &[Pending],
-    refused: &mut Option<Error>,
-) -> Result<u64, Error> {
-    let requests: Vec<_> = pending.iter().map(Pending::request).collect();
-    if requests.is_empty() {
-        return Ok(0);
-    }
-    let replies = connection.run(&shared.keys, &requests, shared.now()).await.inspect_err(|trouble| {
-        if matches!(trouble, Trouble::Lost(_)) {
-            let alone = pending.len() == 1;
-            shared.suspects().extend(pending.iter().map(|change| (change.id.clone(), alone)));
-        }
-    })?;
-    let mut replayed = 0;
-    for (change, reply) in pending.iter().zip(replies) {
-        match reply {
-            Ok(_) => {
-                shared.replica.settle(change);
-                shared.stats.replayed.increment();
-                replayed += 1;
-            }
-            // It stays in the table, and does not keep the others back.
-            Err(error) => *refused = Some(error),
-        }
-    }
-    Ok(replayed)
-}
-
-impl Pending {
-    fn request(&self) -> Request {
-        match &self.change {
-            Change::Save(text) => Request::Save(self.id.clone(), Text::Utf8(text.to_string()), self.deadline),
-            Change::Destroy => Request::Destroy(self.id.clone()),
-        }
-    }
-}
-
 impl Shared {
     /// Changes the state, announces it, and then tells those who wait to know who serves. Returns the state before.
     fn enter(&self, state: State, announce: impl FnOnce()) -> State {
@@ -479,27 +312,9 @@ impl Shared {
         }
     }
 
-    /// Sessions that were being written when a connection was lost, and whether that happened to them alone.
-    fn suspects(&self) -> MutexGuard<'_, HashMap<SessionId, bool>> {
-        self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn open(&self) -> Result<Connection, Error> {
         let config = &self.config;
         Connection::open(&config.endpoint, config.connect_timeout, config.command_timeout).await
-    }
-
-    /// Redis's reply, as the caller sees it.
-    fn outcome(&self, request: &Request, reply: Reply) -> Outcome {
-        match reply {
-            Reply::Loaded(Session::Found(record)) => Outcome::Session(Some(record)),
-            Reply::Loaded(Session::Missing) => Outcome::Session(None),
-            Reply::Loaded(Session::Unreadable(reason)) => {
-                self.report_unreadable(request.id(), reason);
-                Outcome::Session(None)
-            }
-            Reply::Done => Outcome::Done,
-        }
     }
 
     /// Memory serves from here on, if it does not yet. What was queued for Redis is answered now.
@@ -547,4 +362,15 @@ impl Shared {
             tickets.answer(jobs.iter().map(|job| self.answer_from_memory(job)));
         }
     }
+}
+
+async fn errand(shared: Arc<Shared>, connection: Connection, ticket: Tickets, task: Task, sequence: Sequence) -> Done {
+    let outcome = match task {
+        Task::List(listing) => listing.next(&shared, &connection).await,
+        Task::Count => listing::count(&shared, &connection).await,
+        Task::Clear => listing::clear(&shared, &connection, sequence).await,
+        Task::Request(_) | Task::Refuse(_) => Err(Error::Internal),
+    };
+    ticket.answer([outcome].into_iter());
+    Done::Errand
 }
