@@ -104,7 +104,7 @@ test('a callback that throws: there it is called again, here once', async () => 
   expect(JSON.parse(stdout)).toEqual({ theirs: 2, ours: 1 })
 })
 
-test('all and clear: there one command for all keys, here one for each', async () => {
+test('all and clear: there one command for all keys, here batch by batch', async () => {
   const store = ours({ scanCount: 10 })
   for (let n = 0; n < 50; n++) await store.set(`session-${n}`, lasting(60_000))
   const callsOf = async (command) => {
@@ -114,7 +114,8 @@ test('all and clear: there one command for all keys, here one for each', async (
   await redis.command('CONFIG', 'RESETSTAT')
   expect(await store.all()).toHaveLength(50)
   await store.clear()
-  expect([await callsOf('get'), await callsOf('unlink')]).toEqual([50, 50])
+  expect(await callsOf('mget')).toBeGreaterThan(2)
+  expect(await callsOf('unlink')).toBe(50)
   for (let n = 0; n < 50; n++) await theirs().set(`session-${n}`, lasting(60_000))
   await redis.command('CONFIG', 'RESETSTAT')
   expect(await theirs().all()).toHaveLength(50)

@@ -332,7 +332,7 @@ impl Shared {
                 Lookup::Destroyed | Lookup::Unknown => None,
             })),
             Request::Save(id, text, deadline) => {
-                self.replica.save(id, &text.to_utf8(), *deadline, sequence).map(|()| Outcome::Done)
+                self.replica.save(id, text, *deadline, sequence).map(|()| Outcome::Done)
             }
             Request::Touch(id, deadline) => {
                 self.replica.touch(id, *deadline, sequence);

@@ -7,7 +7,7 @@ use super::Shared;
 use crate::error::Error;
 use crate::redis::{Connection, Request, Trouble};
 use crate::replica::{Change, Kind, Pending};
-use crate::session::{SessionId, Text};
+use crate::session::SessionId;
 
 /// Changes replayed in one batch, and their bytes: few enough for a slow link.
 const REPLAY_CHANGES: usize = 128;
@@ -90,7 +90,7 @@ async fn replay_batch(
 impl Pending {
     fn request(&self) -> Request {
         match &self.change {
-            Change::Save(text) => Request::Save(self.id.clone(), Text::Utf8(text.to_string()), self.deadline),
+            Change::Save(text) => Request::Save(self.id.clone(), text.to_string(), self.deadline),
             Change::Destroy => Request::Destroy(self.id.clone()),
         }
     }

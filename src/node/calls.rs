@@ -5,14 +5,14 @@ use crate::clock::Timestamp;
 use crate::engine::Operation;
 use crate::error::Error;
 use crate::redis::Request;
-use crate::session::{Lifetime, SessionId, Text, utf8_of};
+use crate::session::{Lifetime, SessionId, utf8_of};
 
 /// Numbers for each call: operation, what is asked for, lengths of its id and its text in UTF-16 units, lifetime in
 /// milliseconds (infinite for no end).
 const FIELDS: usize = 5;
 
 /// Makes a request of what JavaScript calls by number.
-pub fn request(kind: u32, id: String, text: Text, lifetime: f64, now: Timestamp) -> Result<Request, Error> {
+pub fn request(kind: u32, id: String, text: String, lifetime: f64, now: Timestamp) -> Result<Request, Error> {
     let id = SessionId::parse(id)?;
     match kind {
         0 => Ok(Request::Load(id)),
@@ -50,7 +50,7 @@ impl Iterator for Packed {
         let mut number = || self.numbers.next();
         let (operation, kind, id, text, lifetime) = (number()?, number()?, number()?, number()?, number()?);
         let id = utf8_of(self.ids.take(id as usize));
-        let text = Text::Utf16(self.texts.take(text as usize).to_vec());
+        let text = utf8_of(self.texts.take(text as usize));
         Some((operation as Operation, request(kind as u32, id, text, lifetime, self.now)))
     }
 

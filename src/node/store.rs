@@ -18,7 +18,7 @@ use crate::clock::SystemClock;
 use crate::config::StoreConfig;
 use crate::engine::{Answer, Engine, Listing, Outcome};
 use crate::error::Error;
-use crate::session::{SessionId, Text};
+use crate::session::SessionId;
 
 /// `[value, life]` when the answer is known at once, null when it comes later.
 type Reply = Option<Vec<Either4<Null, f64, String, Vec<String>>>>;
@@ -47,9 +47,7 @@ pub fn submit(store: u32, numbers: Float64ArraySlice<'_>, ids: Utf16String, text
 /// Does one such call, and returns the answer when it is known at once.
 #[napi(catch_unwind)]
 pub fn ask(store: u32, operation: u32, kind: u32, id: String, text: String, lifetime: f64) -> Result<Reply> {
-    with_store(store, |engine| {
-        reply(engine.ask(operation, request(kind, id, Text::Utf8(text), lifetime, engine.now())?))
-    })
+    with_store(store, |engine| reply(engine.ask(operation, request(kind, id, text, lifetime, engine.now())?)))
 }
 
 #[napi]

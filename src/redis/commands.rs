@@ -9,7 +9,7 @@ use redis::{Cmd, Pipeline, RedisWrite, ToRedisArgs, ToSingleRedisArg, Value};
 use super::connect::{Connection, Trouble, reason};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::session::{Lifetime, Record, SessionId, Text};
+use crate::session::{Lifetime, Record, SessionId};
 
 /// How session ids become keys.
 #[derive(Debug, Clone)]
@@ -82,7 +82,7 @@ pub enum Request {
     /// Read it.
     Load(SessionId),
     /// Write it, until when it lives.
-    Save(SessionId, Text, Option<Timestamp>),
+    Save(SessionId, String, Option<Timestamp>),
     /// Renew it, until when it lives.
     Touch(SessionId, Option<Timestamp>),
     /// Remove it.
@@ -148,11 +148,49 @@ impl Connection {
         now: Timestamp,
     ) -> Result<Vec<Result<Reply, Error>>, Trouble> {
         let mut pipeline = Pipeline::with_capacity(requests.len() * 2);
-        for request in requests {
-            request.pack(keys, now, &mut pipeline);
+        for run in runs(requests) {
+            if run.len() > 1 {
+                pack_many(run, keys, &mut pipeline);
+            } else {
+                for request in run {
+                    request.pack(keys, now, &mut pipeline);
+                }
+            }
         }
         let mut replies = self.send(&pipeline).await?.into_iter();
-        Ok(requests.iter().map(|request| request.unpack(&mut replies)).collect())
+        let mut unclear = Vec::new();
+        let mut unpacked = Vec::with_capacity(requests.len());
+        for run in runs(requests) {
+            if run.len() > 1 {
+                unpack_many(run.len(), &mut replies, &mut unpacked, &mut unclear);
+            } else {
+                unpacked.extend(run.iter().map(|request| request.unpack(&mut replies)));
+            }
+        }
+        self.ask_again(keys, requests, &unclear, &mut unpacked).await?;
+        Ok(unpacked)
+    }
+
+    /// Reads one by one what reading many at once left unclear.
+    async fn ask_again(
+        &self,
+        keys: &Keys,
+        requests: &[Request],
+        unclear: &[usize],
+        unpacked: &mut [Result<Reply, Error>],
+    ) -> Result<(), Trouble> {
+        if unclear.is_empty() {
+            return Ok(());
+        }
+        let mut pipeline = Pipeline::with_capacity(unclear.len() * 2);
+        for at in unclear {
+            requests[*at].pack(keys, Timestamp(0), &mut pipeline);
+        }
+        let mut replies = self.send(&pipeline).await?.into_iter();
+        for at in unclear {
+            unpacked[*at] = requests[*at].unpack(&mut replies);
+        }
+        Ok(())
     }
 
     /// Reads the next few ids under the prefix.
@@ -169,6 +207,46 @@ impl Connection {
         page.cursor = cursor;
         page.finished = cursor == 0;
         Ok(found.iter().filter_map(|key| keys.id(key)).filter(|id| page.is_new(id)).collect())
+    }
+}
+
+/// Requests in a row that are reads, so many at the most that Redis is not held up by them; each other request alone.
+fn runs(requests: &[Request]) -> impl Iterator<Item = &[Request]> {
+    const MOST: usize = 64;
+    let rows = requests.chunk_by(|one, next| matches!((one, next), (Request::Load(_), Request::Load(_))));
+    rows.flat_map(|row| row.chunks(MOST))
+}
+
+/// Reads in a row: one command for all texts, which costs Redis half of what many would.
+fn pack_many(run: &[Request], keys: &Keys, pipeline: &mut Pipeline) {
+    let mut command = Cmd::with_capacity(run.len() + 1, run.len() * 64);
+    command.arg("MGET");
+    for request in run {
+        command.arg(keys.key(request.id()));
+    }
+    pipeline.add_command(command);
+    for request in run {
+        pipeline.add_command(keys.key(request.id()).command("PTTL", 0));
+    }
+}
+
+/// Notes as unclear what MGET passed over although something is there, and everything when it was refused.
+fn unpack_many(
+    count: usize,
+    replies: &mut impl Iterator<Item = Value>,
+    unpacked: &mut Vec<Result<Reply, Error>>,
+    unclear: &mut Vec<usize>,
+) {
+    let texts = match replies.next() {
+        Some(Value::Array(texts)) if texts.len() == count => texts,
+        _ => vec![Value::Nil; count],
+    };
+    for text in texts {
+        let expiry = replies.next().unwrap_or(Value::Nil);
+        if text == Value::Nil && expiry != Value::Int(-2) {
+            unclear.push(unpacked.len());
+        }
+        unpacked.push(session(text, expiry).map(Reply::Loaded));
     }
 }
 
@@ -191,9 +269,8 @@ impl Request {
                 pipeline.add_command(key.command("PTTL", 0));
             }
             Self::Save(_, text, deadline) => {
-                let text = text.to_utf8();
                 let mut command = key.command("SET", text.len() + 24);
-                command.arg(&*text);
+                command.arg(text);
                 if let Some(deadline) = deadline {
                     command.arg("PX").arg(life(*deadline));
                 }

@@ -8,4 +8,4 @@ mod text;
 pub use id::SessionId;
 pub use merge::merge;
 pub use record::{Lifetime, Record};
-pub use text::{Text, utf8_of};
+pub use text::utf8_of;
