@@ -49,6 +49,9 @@ enum Kind {
 /// The longest text that crosses, in UTF-16 units: half of what V8 allows, because others may be in the batch before it.
 const LONGEST: usize = 1 << 28;
 
+/// A batch with more text than this takes nothing more.
+const MUCH: usize = 8 << 20;
+
 /// What has come together.
 #[derive(Default)]
 struct Batch {
@@ -112,15 +115,21 @@ struct Batches {
     all: VecDeque<Batch>,
     /// For how many of them the event loop was woken.
     announced: usize,
+    /// Lengths of numbers and texts in the last batch that was taken: the next is likely to have as many.
+    usual: (usize, usize),
 }
 
 impl Batches {
     /// The batch that takes the next result. One that has much to carry is left as it is: a string of JavaScript's has an
     /// end, and so has the patience of the event loop.
     fn growing(&mut self) -> &mut Batch {
-        const MUCH: usize = 8 << 20;
         if self.all.back().is_none_or(|batch| batch.texts.len() > MUCH) {
-            self.all.push_back(Batch::default());
+            let (numbers, texts) = self.usual;
+            self.all.push_back(Batch {
+                numbers: Vec::with_capacity(numbers),
+                texts: String::with_capacity(texts),
+                rare: Vec::new(),
+            });
         }
         let last = self.all.len() - 1;
         &mut self.all[last]
@@ -149,7 +158,9 @@ impl Waiting {
     fn take(&self) -> Batch {
         let mut batches = self.batches();
         batches.announced = batches.announced.saturating_sub(1);
-        batches.all.pop_front().unwrap_or_default()
+        let batch = batches.all.pop_front().unwrap_or_default();
+        batches.usual = (batch.numbers.len(), batch.texts.len().min(MUCH));
+        batch
     }
 }
 
