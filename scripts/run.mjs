@@ -5,15 +5,17 @@ import { fileURLToPath } from 'node:url'
 
 export const root = fileURLToPath(new URL('..', import.meta.url))
 
-export function run(command, args, { env } = {}) {
+export function run(command, args, { env, timeout } = {}) {
   // No standard input: a tool that would ask a question must not hang a machine where nobody answers.
   const { status, error } = spawnSync(command, args, {
     cwd: root,
     env: { ...process.env, ...env },
-    stdio: ['ignore', 'inherit', 'inherit']
+    stdio: ['ignore', 'inherit', 'inherit'],
+    timeout,
+    killSignal: 'SIGKILL'
   })
   if (error) console.error(`${command}: ${error.message}`)
-  return status === 0
+  return error?.code === 'ETIMEDOUT' ? 'timeout' : status === 0
 }
 
 export function npm(...args) {

@@ -103,7 +103,8 @@ impl Batch {
 
 pub struct Completions {
     waiting: Arc<Waiting>,
-    waker: Waker,
+    /// `None` when nobody is there to be woken any more.
+    waker: Mutex<Option<Waker>>,
 }
 
 #[derive(Default)]
@@ -146,7 +147,17 @@ impl Completions {
                 Ok((Float64Array::new(numbers), texts, rare).into())
             },
         )?;
-        Ok(Self { waiting, waker })
+        Ok(Self { waiting, waker: Mutex::new(Some(waker)) })
+    }
+
+    /// Lets go of the event loop. This has to happen on its thread: at the end of an environment the waker is torn down
+    /// there, and the engine's thread must not be about to do the same.
+    pub fn detach(&self) {
+        drop(self.waker().take());
+    }
+
+    fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -198,9 +209,11 @@ impl Observer for Completions {
             let all = batches.all.len();
             all - std::mem::replace(&mut batches.announced, all)
         };
-        for _ in 0..unannounced {
-            // It only fails when the environment goes away, and everyone who waits with it.
-            let _ = self.waker.call((), ThreadsafeFunctionCallMode::NonBlocking);
+        if let Some(waker) = &*self.waker() {
+            for _ in 0..unannounced {
+                // It only fails when the environment goes away, and everyone who waits with it.
+                let _ = waker.call((), ThreadsafeFunctionCallMode::NonBlocking);
+            }
         }
     }
 }

@@ -54,6 +54,7 @@ pub fn ask(store: u32, operation: u32, kind: u32, id: String, text: String, life
 pub struct NativeStore {
     number: u32,
     engine: Arc<Engine>,
+    completions: Arc<Completions>,
     hold: Hold,
 }
 
@@ -95,9 +96,9 @@ impl NativeStore {
         #[napi(ts_arg_type = "(numbers: Float64Array, texts: string, rare: Array<any>) => void")] deliver: Deliver<'_>,
     ) -> Result<Self> {
         let config = StoreConfig::from_settings(settings.into_iter().map(Into::into).collect())?;
-        let completions = Completions::new(&deliver).map_err(unexpected)?;
+        let completions = Arc::new(Completions::new(&deliver).map_err(unexpected)?);
         let hold = Hold::new(&deliver).map_err(unexpected)?;
-        let engine = Arc::new(Engine::start(config, Arc::new(SystemClock), Arc::new(completions)));
+        let engine = Arc::new(Engine::start(config, Arc::new(SystemClock), completions.clone()));
         let number = STORES.with_borrow_mut(|stores| {
             let free = stores.iter().position(Option::is_none).unwrap_or_else(|| {
                 stores.push(None);
@@ -106,7 +107,7 @@ impl NativeStore {
             stores[free] = Some(engine.clone());
             u32::try_from(free)
         });
-        Ok(Self { number: number.map_err(|_| Error::Internal)?, engine, hold })
+        Ok(Self { number: number.map_err(|_| Error::Internal)?, engine, completions, hold })
     }
 
     /// What the functions call this store.
@@ -185,6 +186,7 @@ impl NativeStore {
 
 impl Drop for NativeStore {
     fn drop(&mut self) {
+        self.completions.detach();
         // At the end of a thread the table may be gone already, and its engines with it.
         let _ = STORES.try_with(|stores| {
             if let Some(store) = stores.borrow_mut().get_mut(self.number as usize) {
