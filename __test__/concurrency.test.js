@@ -13,3 +13,5 @@ for (const second of ['in this process', 'in a process of its own']) {
 }
 
 describe('interleavings', require('./support/concurrency/interleavings'))
+describe('many holders', require('./support/concurrency/holders'))
+describe('the model', require('./support/concurrency/model'))

@@ -2,6 +2,7 @@
 const { rememberingLogger } = require('../logger')
 const { useStores } = require('../stores')
 const { until } = require('../until')
+const { loaded } = require('./loaded')
 const { startSites } = require('./sites')
 
 const wait = (gate) => ['wait', gate.name]
@@ -169,8 +170,4 @@ module.exports = (second) => {
     await here.store.close()
     expect(await stores.redis.command('KEYS', 'deaths pending:*')).toEqual([])
   })
-}
-
-async function loaded(store, id) {
-  return store.createSession({ sessionID: id, sessionStore: store }, await store.get(id))
 }

@@ -4,6 +4,7 @@ const { startApp } = require('../app')
 const { startProxy } = require('../proxy')
 const { useStores } = require('../stores')
 const { until, within } = require('../until')
+const { loaded } = require('./loaded')
 const { serveSteps } = require('./serve')
 const { startSites, Site } = require('./sites')
 
@@ -95,6 +96,24 @@ module.exports = () => {
       const { data } = await request.end()
       expect(data).toEqual({ n: 2, a: 1, b: 1, c: 1 })
       expect(await storedIn(here, id)).toEqual({ n: 2, a: 1, b: 1, c: 1 })
+    })
+
+    test('P2 for which it does not wait is what the next one is based on', async () => {
+      const [here, there] = await sitesWith()
+      for (let round = 0; round < 20; round++) {
+        const id = await here.login(['set', 'user', 'ada'])
+        const steps = [
+          ['set', 'flash', 1],
+          ['set', 'n', 1],
+          ['saveWithoutWaiting'],
+          ['remove', 'flash'],
+          ['set', 'n', 2]
+        ]
+        const request = await begin(here, id, ['here'], ...steps)
+        await there.run(id, ['set', 'b', 1])
+        await request.end()
+        expect(await storedIn(here, id)).toEqual({ user: 'ada', n: 2, b: 1 })
+      }
     })
 
     test('P2 many times, from both sites in turn, loses nothing', async () => {
@@ -317,10 +336,6 @@ module.exports = () => {
       expect(await isThere(near, id)).toBe(true)
     })
   })
-
-  async function loaded(store, id) {
-    return store.createSession({ sessionID: id, sessionStore: store }, await store.get(id))
-  }
 
   // Two texts of such a serializer may well be JSON objects with the same keys, and their mixture would be neither.
   test('P2 what a serializer of the application wrote is never merged', async () => {

@@ -8,6 +8,7 @@ const STEPS = {
   push: ({ session }, path, value) => at(session, path, (parent, key) => parent[key].push(value)),
   maxAge: ({ session }, ms) => (session.cookie.maxAge = ms),
   save: ({ session }) => called((done) => session.save(done)),
+  saveWithoutWaiting: ({ session }) => void session.save(),
   reload: ({ session }) => called((done) => session.reload(done)),
   destroy: ({ session }) => called((done) => session.destroy(done)),
   regenerate: ({ session }) => called((done) => session.regenerate(done)),
