@@ -139,6 +139,8 @@ module.exports = (second) => {
     const options = { port: stores.redis.port, prefix: 'deaths refused:', logger }
     const [here, there] = await startSites(later, second, options)
     const id = await here.login(['set', 'user', 'ada'])
+    const events = []
+    here.store.on('refused', (...details) => events.push(details))
     const gate = here.gate()
     const answer = here.run(id, wait(gate), ['set', 'late', 1], ['save'])
     await gate.reached()
@@ -147,6 +149,8 @@ module.exports = (second) => {
     expect(await answer).toMatchObject({ status: 200, failures: [] })
     expect(logger.of('debug').filter((line) => /refused|gone/i.test(line))).toHaveLength(1)
     expect(logger.text()).not.toContain(id)
+    await until(() => events.length > 0)
+    expect(events).toEqual([[]])
   })
 
   test('P3 a touch brings nothing back, and gives no error', async () => {

@@ -68,6 +68,19 @@ module.exports = () => {
     expect(await dataOf(pair[1], id)).toEqual({ ...all, both: all })
   })
 
+  test('P2 P6 the session lives as long as the cookie says that is stored, whichever save was the last', async () => {
+    const pair = twoStores()
+    const id = newId()
+    await pair[0].set(id, sessionWith({}, 60_000))
+    const holders = await holdersOf(pair, id)
+    for (const { n, session } of holders) session.cookie.maxAge = (n + 1) * 60_000
+    await saveAll(holders, 'a')
+    const { cookie } = JSON.parse(await stores.textOf(pair[0], id))
+    const left = await stores.pttl(pair[0], id)
+    expect(Math.abs(cookie.originalMaxAge - left)).toBeLessThan(20_000)
+    expect(Math.abs(Date.parse(cookie.expires) - Date.now() - left)).toBeLessThan(1000)
+  })
+
   test('P2 when Redis forgets its scripts, nothing is lost', async () => {
     const pair = twoStores()
     const id = newId()

@@ -143,8 +143,11 @@ module.exports = () => {
       expect(await storedIn(here, request.id)).toEqual({ user: 'grace', b: 1 })
     })
 
-    test.each(beginnings)('P3 %s stays dead when another request ended it in between', async (_, beginning) => {
-      const [here, there] = await sitesWith()
+    const modes = [{}, { concurrency: 'last-write' }]
+    const dying = beginnings.flatMap(([name, beginning]) => modes.map((mode) => [name, mode, beginning]))
+
+    test.each(dying)('P3 %s (%j) stays dead when another request ended it in between', async (_, mode, beginning) => {
+      const [here, there] = await sitesWith(mode)
       const old = beginning.length > 0 ? await here.login(['set', 'user', 'visitor']) : undefined
       const request = await begin(here, old, ...beginning, ['set', 'user', 'ada'], ['save'], ['here'], ['set', 'x', 1])
       await there.run(request.id, ['destroy'])

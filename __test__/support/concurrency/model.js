@@ -27,7 +27,10 @@ module.exports = () => {
       for (let first = 0; first < SEQUENCES; first += AT_A_TIME) {
         const seeds = Array.from({ length: Math.min(AT_A_TIME, SEQUENCES - first) }, (_, n) => SEED + first + n)
         const plays = seeds.map((seed) => new Play(stores, pair, seed, concurrency))
-        await Promise.all(plays.map((play) => play.run()))
+        // All of them end before one fails.
+        const outcomes = await Promise.allSettled(plays.map((play) => play.run()))
+        const failure = outcomes.find(({ status }) => status === 'rejected')
+        if (failure) throw failure.reason
         for (const { least, most } of plays) {
           refused.least += least
           refused.most += most

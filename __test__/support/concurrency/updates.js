@@ -237,6 +237,18 @@ module.exports = (second) => {
     }
   })
 
+  test('P2 on a server that speaks the older protocol only (RESP2), none is lost either', async () => {
+    const server = await stores.ownRedis({ args: ['--rename-command', 'HELLO', ''] })
+    const sites = await sitesWith({ port: server.port })
+    const id = await sites[0].login(['set', 'user', 'ada'])
+    await together(
+      sites,
+      id,
+      each((n) => [['set', `k${n}`, n]])
+    )
+    expect(countOf(await sites[0].look(id))).toBe(AT_ONCE + 1)
+  })
+
   test('P2 merges and conflicts are counted', async () => {
     const sites = await sitesWith()
     const id = await sites[0].login(['set', 'user', 'ada'])
