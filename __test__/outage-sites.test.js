@@ -179,6 +179,25 @@ describe('a Redis that comes back empty', () => {
     await expectEverywhere({ ...world, id: untouched }, { user: 'grace' })
   })
 
+  test.each([
+    ['only seen', []],
+    ['changed', [['set', 'a', 1]]]
+  ])(
+    'P3 gets no session back that was logged out at a site that was there first, %s at the other',
+    async (_, steps) => {
+      const world = await twoSites()
+      const [first, last] = world.sites
+      for (const site of world.sites) await site.lose()
+      await world.server.restart({ empty: true })
+      await last.run(world.id, ...steps)
+      await first.regain()
+      expect(await first.look(world.id)).toEqual({ user: 'ada' })
+      await first.run(world.id, ['destroy'])
+      await last.regain()
+      await expectEverywhere(world, null)
+    }
+  )
+
   test('P3 gets no session that was logged out before', async () => {
     const world = await twoSites()
     await world.sites[0].run(world.id, ['destroy'])
