@@ -58,6 +58,21 @@ module.exports = () => {
     for (const store of pair) expect(store.stats()).toMatchObject({ refused: 0, state: 'ready' })
   })
 
+  test('P2 a save that meets no other is sent once', async () => {
+    const [store] = twoStores()
+    const id = newId()
+    await store.set(id, sessionWith())
+    const session = await loaded(store, id)
+    await store.set(id, session)
+    await stores.redis.command('CONFIG', 'RESETSTAT')
+    for (let n = 0; n < 50; n++) {
+      session.n = n
+      await store.set(id, session)
+    }
+    expect(await callsOf(stores.redis, ['eval', 'evalsha', 'fcall'])).toBeLessThanOrEqual(50)
+    expect(store.stats()).toMatchObject({ conflicts: 0, merged: 0, refused: 0 })
+  })
+
   test('P2 nor does a second save of each lose anything', async () => {
     const pair = twoStores()
     const id = newId()
