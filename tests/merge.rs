@@ -193,7 +193,7 @@ fn what_two_sides_added_deep_below_is_there_or_the_merge_is_refused() {
             [r#"{"x":0}"#, r#"{"x":0,"y":1}"#, r#"{"x":0,"z":2}"#].map(|end| nested(depth, end));
         match merge(&base, &later, &stored) {
             Some(merged) => {
-                assert!(merged == nested(depth, r#"{"x":0,"y":1,"z":2}"#), "lost something at {depth} levels")
+                assert!(merged == nested(depth, r#"{"x":0,"y":1,"z":2}"#), "lost something at {depth} levels");
             }
             None => assert!(depth > 150, "refused at {depth} levels"),
         }
