@@ -296,6 +296,7 @@ proptest! {
             assert_eq!(map.len(), count, "a key stands twice");
             map
         };
+        let changed: Map<_, _> = changed.into_iter().filter(|(key, _)| key.as_str() > "c").collect();
         let other = text(&changed);
         prop_assert_eq!(kept(merge("{}", &twice, "{}")), kept(merge("{}", &once, "{}")));
         prop_assert_eq!(kept(merge("{}", &other, &twice)), kept(merge("{}", &other, &once)));
