@@ -2,6 +2,7 @@
 const session = require('express-session')
 const { startApp } = require('../app')
 const { startProxy } = require('../proxy')
+const { newId, sessionWith } = require('../sessions')
 const { useStores } = require('../stores')
 const { until, within } = require('../until')
 const { loaded } = require('./loaded')
@@ -253,6 +254,34 @@ module.exports = () => {
       proxy.release()
       expect(await answer).toMatchObject({ status: 200, failures: [] })
       expect(await storedIn(near, id)).toEqual({ user: 'ada', a: 1, b1: 1, b2: 1, b3: 1, b4: 1 })
+    })
+
+    test('P2 to a save that Redis refuses: what it would have saved is saved by the next one', async () => {
+      const server = await stores.ownRedis({ args: ['--maxmemory-policy', 'noeviction'] })
+      const proxy = await startProxy(server.port)
+      later(() => proxy.stop())
+      const store = stores.storeWith({ port: proxy.port, commandTimeoutMs: 20_000 })
+      const id = newId()
+      await store.set(id, sessionWith({ user: 'ada' }))
+      const session = await loaded(store, id)
+      await server.command('CONFIG', 'SET', 'maxmemory', 1)
+      const held = within(
+        5000,
+        proxy.holdNext((chunk) => chunk.includes('OOM')),
+        'the refusal'
+      )
+      session.a = 1
+      const first = store.set(id, session).catch(() => {})
+      await held
+      await server.command('CONFIG', 'SET', 'maxmemory', 0)
+      session.b = 1
+      const second = store.set(id, session)
+      proxy.release()
+      await Promise.all([first, second])
+      expect(await store.get(id)).toMatchObject({ user: 'ada', a: 1, b: 1 })
+      session.c = 1
+      await store.set(id, session)
+      expect(await store.get(id)).toMatchObject({ user: 'ada', a: 1, b: 1, c: 1 })
     })
 
     const endings = [
