@@ -94,6 +94,7 @@ module.exports = () => {
         ['set', 'c', 1]
       )
       await there.run(id, ['set', 'n', 2], ['set', 'b', 1])
+      await until(async () => (await here.look(id))?.n === 2)
       const { data } = await request.end()
       expect(data).toEqual({ n: 2, a: 1, b: 1, c: 1 })
       expect(await storedIn(here, id)).toEqual({ n: 2, a: 1, b: 1, c: 1 })
@@ -390,7 +391,7 @@ module.exports = () => {
         await begin(there, id, ['here'], ['set', 'b', round])
       ]
       for (const request of requests) expect((await request.end()).status).toBe(200)
-      expect(await here.look(id)).toEqual({ user: 'ada', b: round })
+      expect(await there.look(id)).toEqual({ user: 'ada', b: round })
     }
   })
 }
