@@ -7,7 +7,7 @@ use super::Shared;
 use crate::error::Error;
 use crate::redis::{Connection, Reply, Request, Trouble};
 use crate::replica::{Change, Kind, Pending};
-use crate::session::{Save, SessionId};
+use crate::session::{Base, Save, SessionId};
 
 /// Changes replayed in one batch, and their bytes: few enough for a slow link.
 const REPLAY_CHANGES: usize = 128;
@@ -37,6 +37,10 @@ pub(super) async fn replay(shared: &Shared, connection: &Connection) -> Result<u
                 after = Some(last.id.clone());
                 pending.retain(|change| !shared.suspects().contains_key(&change.id));
                 replay_batch(shared, connection, pending, &mut progress).await?;
+                // All others would be refused too.
+                if let Some(error) = progress.refused.take_if(|error| error.is_write_refusal()) {
+                    return Err(error);
+                }
             }
         }
         replay_suspects(shared, connection, &mut progress).await?;
@@ -87,10 +91,12 @@ async fn replay_batch(
                 progress.resolved += 1;
                 shared.merge_pending(change, &save, stored);
             }
-            (Request::Save(id, _), Ok(Reply::Gone)) => {
+            (Request::Save(id, save), Ok(Reply::Gone)) => {
                 progress.resolved += 1;
                 shared.replica.settle(change);
-                shared.refuse(&id);
+                if save.base != Base::Absent {
+                    shared.refuse(&id);
+                }
             }
             (_, Ok(_)) => {
                 progress.replayed += 1;
@@ -110,7 +116,7 @@ impl Pending {
                 let save = Save { text: text.to_string(), deadline: self.deadline, base: base.clone() };
                 Request::Save(self.id.clone(), save)
             }
-            Change::Destroy => Request::Destroy(self.id.clone()),
+            Change::Destroy => Request::Bury(self.id.clone()),
         }
     }
 }

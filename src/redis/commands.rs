@@ -24,6 +24,8 @@ pub enum Request {
     Touch(SessionId, Option<Timestamp>),
     /// Remove it.
     Destroy(SessionId),
+    /// Remove it, and leave a mark for a while, so that no other process puts it back.
+    Bury(SessionId),
 }
 
 /// Redis's answer to a [`Request`].
@@ -61,6 +63,9 @@ static SAVE_DIGEST: Lazy<String> = Lazy::new(|| digest(&SAVE));
 
 /// False only in a build that is made to see that the consistency checker sees it.
 const WRITES_END_WITH_A_READ: bool = !cfg!(meetabl_broken = "write_without_read");
+
+/// For how long a destroyed session is marked, in milliseconds.
+pub const BURIED_MILLIS: u64 = 300_000;
 
 /// So many requests of a kind go together at the most, so that Redis is not held up by them.
 const TOGETHER: usize = 64;
@@ -237,7 +242,7 @@ impl Request {
     #[must_use]
     pub fn id(&self) -> &SessionId {
         match self {
-            Self::Load(id) | Self::Save(id, ..) | Self::Touch(id, _) | Self::Destroy(id) => id,
+            Self::Load(id) | Self::Save(id, ..) | Self::Touch(id, _) | Self::Destroy(id) | Self::Bury(id) => id,
         }
     }
 
@@ -258,7 +263,8 @@ impl Request {
                 pipeline.add_command(key.command("PTTL", 0));
             }
             Self::Save(id, save) => {
-                pipeline.add_command(if save.base == Base::None || script == Script::Forbidden {
+                let is_plain = matches!(save.base, Base::None | Base::Absent);
+                pipeline.add_command(if is_plain || script == Script::Forbidden {
                     set(keys, id, save, now)
                 } else {
                     run_save(keys, id, save, now, script)
@@ -274,6 +280,11 @@ impl Request {
             Self::Destroy(_) => {
                 pipeline.add_command(key.command("UNLINK", 0));
             }
+            Self::Bury(_) => {
+                let mut command = key.command("SET", 24);
+                command.arg("").arg("PX").arg(BURIED_MILLIS);
+                pipeline.add_command(command);
+            }
         }
     }
 }
@@ -285,9 +296,11 @@ fn set(keys: &Keys, id: &SessionId, save: &Save, now: Timestamp) -> Cmd {
     if let Some(deadline) = save.deadline {
         command.arg("PX").arg(life(deadline, now));
     }
-    if save.is_of_a_loaded_session() {
-        command.arg("XX");
-    }
+    match save.base {
+        Base::Any | Base::Text(_) => command.arg("XX"),
+        Base::Absent => command.arg("NX"),
+        Base::None | Base::Unsure | Base::Lost(_) => &mut command,
+    };
     command
 }
 
@@ -299,16 +312,16 @@ fn run_save(keys: &Keys, id: &SessionId, save: &Save, now: Timestamp, script: Sc
     };
     command.arg(1).arg(keys.key(id));
     match &save.base {
-        Base::Text(base) => command.arg(digest(base)),
+        Base::Text(base) | Base::Lost(base) => command.arg(digest(base)),
         Base::Unsure => command.arg(digest(&save.text)),
-        Base::None | Base::Any => command.arg(""),
+        Base::None | Base::Any | Base::Absent => command.arg(""),
     };
     command.arg(&save.text);
     match save.deadline {
         Some(deadline) => command.arg(life(deadline, now)),
         None => command.arg(""),
     };
-    command.arg(i32::from(save.base == Base::Unsure));
+    command.arg(i32::from(matches!(save.base, Base::Unsure | Base::Lost(_))));
     command
 }
 

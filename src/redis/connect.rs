@@ -84,8 +84,7 @@ impl Connection {
     /// [`Error::Unavailable`] with the reason, in words that hold no secret.
     pub async fn open(
         endpoint: &Endpoint,
-        connect_timeout: Duration,
-        command_timeout: Duration,
+        (connect_timeout, command_timeout): (Duration, Duration),
         watch: Arc<dyn Watch>,
         track: bool,
     ) -> Result<Self, Error> {
