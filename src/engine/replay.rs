@@ -72,7 +72,9 @@ async fn replay_batch(
     pending: Vec<Pending>,
     progress: &mut Progress,
 ) -> Result<(), Error> {
-    let requests: Vec<_> = pending.iter().map(Pending::request).collect();
+    // Where scripts are forbidden, a mark would be written over, and nothing is not.
+    let marks = connection.may_run_scripts() || shared.buries();
+    let requests: Vec<_> = pending.iter().map(|change| change.request(marks)).collect();
     if requests.is_empty() {
         return Ok(());
     }
@@ -110,13 +112,14 @@ async fn replay_batch(
 }
 
 impl Pending {
-    fn request(&self) -> Request {
+    fn request(&self, marks: bool) -> Request {
         match &self.change {
             Change::Save { text, base } => {
                 let save = Save { text: text.to_string(), deadline: self.deadline, base: base.clone() };
                 Request::Save(self.id.clone(), save)
             }
-            Change::Destroy => Request::Bury(self.id.clone()),
+            Change::Destroy if marks => Request::Bury(self.id.clone()),
+            Change::Destroy => Request::Destroy(self.id.clone()),
         }
     }
 }

@@ -126,7 +126,7 @@ impl Connection {
     fn pack(&self, run: &[Request], keys: &Keys, now: Timestamp, script: Script, pipeline: &mut Pipeline) {
         match run {
             [Request::Load(_), _, ..] => pack_loads(run, keys, pipeline),
-            [Request::Touch(..), ..] if self.tracks() => pack_touches(run, keys, now, pipeline),
+            [first, ..] if self.tracks() && first.is_plain_write() => pack_writes(run, keys, now, pipeline),
             _ => run.iter().for_each(|request| request.pack(keys, now, script, pipeline)),
         }
     }
@@ -134,7 +134,7 @@ impl Connection {
     fn unpack(&self, run: &[Request], script: Script, replies: &mut vec::IntoIter<Value>, answers: &mut Vec<Answer>) {
         match run {
             [Request::Load(_), _, ..] => unpack_loads(run.len(), replies, answers),
-            [Request::Touch(..), ..] if self.tracks() => unpack_touches(run.len(), replies, answers),
+            [first, ..] if self.tracks() && first.is_plain_write() => unpack_writes(run.len(), replies, answers),
             _ => answers.extend(run.iter().map(|request| self.unpack_one(request, script, replies))),
         }
     }
@@ -175,7 +175,7 @@ type Answer = Result<Result<Reply, Error>, NotInThisForm>;
 /// Requests of a kind in a row, where many can go together; each other request alone.
 fn runs(requests: &[Request]) -> impl Iterator<Item = &[Request]> {
     let together = |one: &Request, next: &Request| {
-        matches!((one, next), (Request::Load(_), Request::Load(_)) | (Request::Touch(..), Request::Touch(..)))
+        matches!((one, next), (Request::Load(_), Request::Load(_))) || (one.is_plain_write() && next.is_plain_write())
     };
     requests.chunk_by(together).flat_map(|row| row.chunks(TOGETHER))
 }
@@ -213,24 +213,27 @@ fn unpack_loads(count: usize, replies: &mut vec::IntoIter<Value>, answers: &mut 
     }
 }
 
-/// One transaction, in which each key is read after it was renewed: a write ends the tracking of a key, and only a read
-/// in the same step resumes it without a gap.
-fn pack_touches(run: &[Request], keys: &Keys, now: Timestamp, pipeline: &mut Pipeline) {
+/// One transaction, in which all keys are read after they were written: a write ends the tracking of a key, and only a
+/// read in the same step resumes it without a gap.
+fn pack_writes(run: &[Request], keys: &Keys, now: Timestamp, pipeline: &mut Pipeline) {
     pipeline.cmd("MULTI");
+    let mut read = Cmd::with_capacity(run.len() + 1, run.len() * 64);
+    read.arg("EXISTS");
     for request in run {
         request.pack(keys, now, Script::Known, pipeline);
-        let read = if WRITES_END_WITH_A_READ { keys.key(request.id()).command("PTTL", 0) } else { redis::cmd("PING") };
-        pipeline.add_command(read);
+        read.arg(keys.key(request.id()));
     }
+    pipeline.add_command(if WRITES_END_WITH_A_READ { read } else { redis::cmd("PING") });
     pipeline.cmd("EXEC");
 }
 
-fn unpack_touches(count: usize, replies: &mut vec::IntoIter<Value>, answers: &mut Vec<Answer>) {
-    let queued = replies.by_ref().take(1 + 2 * count).filter(|reply| matches!(reply, Value::ServerError(_))).count();
+fn unpack_writes(count: usize, replies: &mut vec::IntoIter<Value>, answers: &mut Vec<Answer>) {
+    let refused = replies.by_ref().take(count + 2).filter(|reply| matches!(reply, Value::ServerError(_))).count();
     match next(replies) {
-        Value::Array(done) if queued == 0 && done.len() == 2 * count => {
-            answers.extend(done.into_iter().step_by(2).map(|renewed| {
-                Ok(if renewed == Value::Int(0) { Ok(Reply::Gone) } else { extract(renewed).map(|_| Reply::Done) })
+        Value::Array(done) if refused == 0 && done.len() == count + 1 => {
+            answers.extend(done.into_iter().take(count).map(|written| {
+                // What PEXPIRE says of a key that is not there.
+                Ok(if written == Value::Int(0) { Ok(Reply::Gone) } else { extract(written).map(|_| Reply::Done) })
             }));
         }
         _ => answers.extend((0..count).map(|_| Err(NotInThisForm))),
@@ -244,6 +247,11 @@ impl Request {
         match self {
             Self::Load(id) | Self::Save(id, ..) | Self::Touch(id, _) | Self::Destroy(id) | Self::Bury(id) => id,
         }
+    }
+
+    /// Whether it is one command that answers with no more than that it was done.
+    fn is_plain_write(&self) -> bool {
+        matches!(self, Self::Touch(..) | Self::Save(_, Save { base: Base::None, .. }))
     }
 
     /// The same, where it may have been executed already.
@@ -298,8 +306,8 @@ fn set(keys: &Keys, id: &SessionId, save: &Save, now: Timestamp) -> Cmd {
     }
     match save.base {
         Base::Any | Base::Text(_) => command.arg("XX"),
-        Base::Absent => command.arg("NX"),
-        Base::None | Base::Unsure | Base::Lost(_) => &mut command,
+        Base::Absent | Base::Lost(_) => command.arg("NX"),
+        Base::None | Base::Unsure => &mut command,
     };
     command
 }

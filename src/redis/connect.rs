@@ -102,6 +102,11 @@ impl Connection {
                 Err(error) if error.kind() != ErrorKind::Server(ServerErrorKind::NoPerm) => return Err(error),
                 _ => {}
             }
+            let mut script = redis::cmd("EVAL");
+            match script.arg("return 1").arg(0).query_async::<Value>(&mut connection.inner).await {
+                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => connection.forbid_scripts(),
+                _ => {}
+            }
             if track && connection.tracking.is_ok() {
                 let mut start = redis::cmd("CLIENT");
                 start.arg("TRACKING").arg("ON").arg("NOLOOP");
