@@ -1,0 +1,62 @@
+// A judgement as text: what is wrong, and the part of the history that shows it.
+
+const SHOWN = 40
+
+/** The lines for one violation: the operations on its session around it, with faults and events. */
+function tell(violation, history) {
+  const { promise, what, sid, worker, record, missed, times } = violation
+  const title = `${promise}: ${what} (${worker ?? 'Redis'}${sid ? `, session ${sid}` : ''}; seen ${times} times)`
+  const from = Math.min(beginning(missed ?? record), beginning(record)) - 100
+  const until = ending(record)
+  const around = history.filter((each) => ending(each) >= from && beginning(each) <= until && concerns(each, violation))
+  around.sort((one, other) => beginning(one) - beginning(other))
+  const lines = around.map((each) => `${each === record ? '>' : each === missed ? '+' : ' '} ${line(each)}`)
+  const left = lines.length - SHOWN
+  const shown = left > 0 ? [...lines.slice(0, SHOWN / 2), `  ... ${left} more ...`, ...lines.slice(-SHOWN / 2)] : lines
+  return [title, ...shown.map((text) => `  ${text}`)].join('\n')
+}
+
+const beginning = (record) => record.start ?? record.at
+const ending = (record) => record.end ?? record.at
+
+function concerns(record, { sid, missed }) {
+  if (record.type === 'fault' || record.type === 'event' || record.type === 'died') return true
+  if (record.sid !== sid) return false
+  // Of the many saves, those to the slot in question.
+  return !missed?.slot || record.type !== 'set' || record.slot === missed.slot
+}
+
+function line(record) {
+  const { type, start, end, at, worker, by, error, found, slot, value, name, workers, reason } = record
+  const time = at === undefined ? `${start.toFixed(1)} to ${end.toFixed(1)}` : at.toFixed(1)
+  const detail = {
+    get: () => show(found),
+    stored: () => show(found),
+    set: () => `${slot} = ${value}${record.creates ? ' (new session)' : ''}`,
+    fault: () => `${name} (${workers.join(', ')})`,
+    event: () => name,
+    died: () => reason
+  }
+  return [time, worker, type, detail[type]?.(), by, error].filter(Boolean).join('  ')
+}
+
+function show(found) {
+  if (found === null) return 'nothing'
+  return JSON.stringify(found)
+}
+
+function summary({ violations, coverage }, history, stats) {
+  const { reads, judged, stored, stalestMs } = coverage
+  const faults = new Map()
+  for (const { type, name } of history) if (type === 'fault') faults.set(name, (faults.get(name) ?? 0) + 1)
+  const sum = (name) => Object.values(stats).reduce((total, each) => total + (each[name] ?? 0), 0)
+  return [
+    `${history.length} records; ${judged} of ${reads} reads judged by P4, ${stored} looks into Redis`,
+    `a read was ${stalestMs.toFixed(0)} ms behind, at most`,
+    `faults: ${[...faults].map(([name, times]) => `${name} ${times}`).join(', ') || 'none'}`,
+    `stores: ${['hits', 'misses', 'invalidations', 'merged', 'refused', 'replayed', 'timeouts'].map((name) => `${name} ${sum(name)}`).join(', ')}`,
+    `violations: ${violations.length}`
+  ].join('\n')
+}
+
+module.exports = { tell, summary }
