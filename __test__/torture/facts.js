@@ -88,8 +88,9 @@ class SlotFacts {
     return write && this.#due.get(write) <= moment ? write : undefined
   }
 
-  missingOwn(found, moment) {
-    const write = this.#firstOwn[this.#after(found)]
+  /** The same for the writer's own process, of the changes that were begun after `since`. */
+  missingOwn(found, moment, since) {
+    const write = this.#firstOwn[Math.max(this.#after(found), this.#firstSince(since))]
     return write && !write.error && write.end <= moment ? write : undefined
   }
 
@@ -108,14 +109,23 @@ class SlotFacts {
 
   #after(found) {
     const shown = found[this.name] ?? 0
-    let [low, high] = [0, this.#writes.length]
-    while (low < high) {
-      const middle = (low + high) >> 1
-      if (this.#writes[middle].value > shown) high = middle
-      else low = middle + 1
-    }
-    return low
+    return firstIndex(this.#writes, ({ value }) => value > shown)
   }
+
+  #firstSince(moment) {
+    return firstIndex(this.#writes, ({ start }) => start >= moment)
+  }
+}
+
+/** The place of the first that fulfils what all after it fulfil too. */
+function firstIndex(list, fulfils) {
+  let [low, high] = [0, list.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (fulfils(list[middle])) high = middle
+    else low = middle + 1
+  }
+  return low
 }
 
 function isOwn(record, worker, moment) {

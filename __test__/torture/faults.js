@@ -64,7 +64,7 @@ const OF_PROCESS = {
   },
   'blocked event loop': async ({ worker, during, random }) => {
     const ms = random.whole(100, 2000)
-    worker.send({ blockMs: ms })
+    if (worker.connected) worker.send({ blockMs: ms })
     await during(ms)
   }
 }

@@ -126,15 +126,15 @@ function judgeFound(record, session, due, findings) {
   }
 }
 
-/** What a process did itself and was told to be done, it sees, whatever becomes of Redis. */
+/** What a process did itself and was told to be done, it sees. */
 function judgeOwn(record, session, { reach, findings }) {
   const { worker, start, found } = record
+  // In an outage memory need not know what Redis has, only what was done since.
+  const since = record.by === 'redis' ? 0 : reach.outageAround(worker, record)
   if (found === null) {
     const write = session.ownWrite(worker, start)
-    const isOwed = write && session.destroyBegun > record.end
-    // Memory may forget what Redis has, but not what only memory has.
-    const isKept = isOwed && (record.by === 'redis' || reach.isOneOutage(worker, write, record))
-    if (isKept) findings.add('own', 'an own session is not found', record, write)
+    const isOwed = write?.start >= since && session.destroyBegun > record.end
+    if (isOwed) findings.add('own', 'an own session is not found', record, write)
     return
   }
   const destruction = session.ownDestruction(worker, start)
@@ -143,7 +143,7 @@ function judgeOwn(record, session, { reach, findings }) {
     return
   }
   for (const slot of session.slots.values()) {
-    const missed = slot.worker === worker && slot.missingOwn(found, start)
+    const missed = slot.worker === worker && slot.missingOwn(found, start, since)
     if (missed && !slot.wasLackingInRedis(missed)) findings.add('own', 'a read lacks an own change', record, missed)
   }
 }

@@ -72,6 +72,15 @@ describe('the judge finds nothing wrong with', () => {
     expect(verdict(...history, read('B', [4000, 4001], { A: 1 }, { by: 'unsure' }))).toEqual([])
   })
 
+  test('a process whose memory does not know what it wrote to Redis before the outage', () => {
+    const outage = [fault('partition', [7, 4000]), event('A', 'fallback', 100), event('A', 'recovered', 5000)]
+    const history = [create('A', [0, 1]), save('A', [5, 6], 2), ...outage]
+    for (const found of [null, { A: 1 }]) {
+      expect(verdict(...history, read('A', [200, 201], found, { by: 'memory' }))).toEqual([])
+      expect(verdict(...history, read('A', [50, 90], found, { by: 'unsure' }))).toEqual([])
+    }
+  })
+
   test('a change made in an outage, as long as it lasts', () => {
     const outage = [fault('partition', [1, 5000]), event('A', 'fallback', 100), event('A', 'recovered', 6000)]
     const history = [create('A', [0, 1]), ...outage, save('A', [200, 201], 2, { by: 'memory' })]
@@ -168,9 +177,13 @@ describe('the judge finds', () => {
   })
 
   test('a process that does not see what it did itself, also in an outage', () => {
+    const history = [created, save('A', [5, 6], 2)]
+    expect(verdict(...history, read('A', [7, 8], { A: 1 }))).toEqual(['own: a read lacks an own change'])
+    const outage = [fault('partition', [2, 5000]), event('A', 'fallback', 3), event('A', 'recovered', 6000)]
     for (const by of ['redis', 'memory', 'unsure']) {
-      const history = [created, save('A', [5, 6], 2), read('A', [7, 8], { A: 1 }, { by })]
-      expect(verdict(...history)).toEqual(['own: a read lacks an own change'])
+      expect(verdict(...history, ...outage, read('A', [7, 8], { A: 1 }, { by }))).toEqual([
+        'own: a read lacks an own change'
+      ])
       expect(verdict(created, destroy('A', [5, 6]), read('A', [7, 8], { A: 1 }, { by }))).toEqual([
         'P3: an own destroyed session is read'
       ])

@@ -35,11 +35,10 @@ class Reach {
     return events.find((event) => event.at >= end && name.test(event.name))?.at ?? Number.POSITIVE_INFINITY
   }
 
-  /** Whether both fell into one outage of this worker. */
-  isOneOutage(worker, write, read) {
-    return this.#outages.some(
-      (outage) => outage.worker === worker && outage.start <= write.start && outage.end >= read.end
-    )
+  /** When the outage began in which a worker's read was answered; never, when it was in none. */
+  outageAround(worker, { end }) {
+    const around = this.#outages.find((outage) => outage.worker === worker && outage.start <= end && outage.end >= end)
+    return around?.start ?? Number.POSITIVE_INFINITY
   }
 
   anyoneAwayBetween(start, end) {

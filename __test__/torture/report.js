@@ -19,11 +19,14 @@ function tell(violation, history) {
 const beginning = (record) => record.start ?? record.at
 const ending = (record) => record.end ?? record.at
 
-function concerns(record, { sid, missed }) {
-  if (record.type === 'fault' || record.type === 'event' || record.type === 'died') return true
+function concerns(record, { sid, worker, missed }) {
+  const { type } = record
+  if (type === 'fault' || type === 'died') return true
+  if (type === 'event') return [worker, missed?.worker].includes(record.worker) || worker === 'Redis'
   if (record.sid !== sid) return false
-  // Of the many saves, those to the slot in question.
-  return !missed?.slot || record.type !== 'set' || record.slot === missed.slot
+  // Of the many reads those by the process in question, and of the saves those to the slot.
+  if (type === 'get' || type === 'touch') return record.worker === worker
+  return type !== 'set' || !missed?.slot || record.slot === missed.slot || record.worker === worker
 }
 
 function line(record) {
