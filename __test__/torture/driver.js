@@ -14,6 +14,7 @@ const { within } = require('../support/until')
 const { watchOver } = require('../support/watchdog')
 const { OF_PROCESS, OF_REDIS } = require('./faults')
 const { randomFrom } = require('./random')
+const { now } = require('./recorder')
 
 const PREFIX = 'torture:'
 const REMEMBERED = 24
@@ -26,7 +27,6 @@ const SETTLE_MS = 20_000
  * - `maxStaleMs` of the stores, and more options for them in `store`; `persistence` of Redis: without it, a kill loses everything
  * - `faults`: names of those that may happen; all by default
  * - `calmMs`: how long nothing happens between two faults, on the average
- * - `addon`: the file to load instead of the one that was built
  *
  * Resolves with `{ history, stats }`.
  */
@@ -51,7 +51,6 @@ async function torture(options) {
 
 class Run {
   #options
-  #origin = process.hrtime.bigint()
   #history = []
   #stats = {}
   #workers = []
@@ -97,20 +96,15 @@ class Run {
     this.#cleanups.push(cleanup)
   }
 
-  #now() {
-    return Number(process.hrtime.bigint() - this.#origin) / 1e6
-  }
-
   async #addWorker(name) {
-    const { seed, users, pauseMs, maxStaleMs, addon, store } = this.#options
+    const { seed, users, pauseMs, maxStaleMs, store } = this.#options
     const proxy = await startProxy(this.#redis.port)
     this.#later(() => proxy.stop())
     const setup = {
-      ...{ name, seed, users, pauseMs, origin: String(this.#origin), settleMs: SETTLE_MS, maxStaleMs },
+      ...{ name, seed, users, pauseMs, maxStaleMs, settleMs: SETTLE_MS },
       options: { host: proxy.host, port: proxy.port, prefix: PREFIX, cache: { maxStaleMs }, ...store }
     }
     const env = { ...cleanEnvironment(), TORTURE_WORKER: JSON.stringify(setup) }
-    if (addon) env.NAPI_RS_NATIVE_LIBRARY_PATH = addon
     const child = fork(path.join(__dirname, 'worker.js'), {
       env,
       execArgv: [],
@@ -121,8 +115,7 @@ class Run {
     const ended = once(child, 'exit').then(([code, signal]) => {
       watchdog.kill()
       fs.rmSync(directory, { recursive: true, force: true })
-      if (code !== 0)
-        this.#history.push({ type: 'died', worker: name, at: this.#now(), reason: String(signal ?? code) })
+      if (code !== 0) this.#history.push({ type: 'died', worker: name, at: now(), reason: String(signal ?? code) })
     })
     this.#later(() => {
       child.kill('SIGKILL')
@@ -164,10 +157,10 @@ class Run {
 
   async #look(sids) {
     if (sids.length === 0) return
-    const start = this.#now()
+    const start = now()
     try {
       const texts = await this.#redis.command('MGET', ...sids.map((sid) => PREFIX + sid))
-      const end = this.#now()
+      const end = now()
       // An empty text marks a session that was destroyed.
       const found = texts.map((text) => (text ? JSON.parse(text).slots : null))
       for (const [at, sid] of sids.entries()) {
@@ -194,7 +187,7 @@ class Run {
   async #happen(name, kinds, { random, worker }) {
     const loses = name === 'FLUSHALL' || (name.startsWith('SIGKILL') && !this.#options.persistence)
     const fault = {
-      ...{ type: 'fault', name, start: this.#now(), loses, keepsConnections: name === 'FLUSHALL' },
+      ...{ type: 'fault', name, start: now(), loses, keepsConnections: name === 'FLUSHALL' },
       workers: worker ? [worker.name] : this.#workers.map((each) => each.name)
     }
     this.#history.push(fault)
@@ -202,7 +195,7 @@ class Run {
     try {
       await kinds[name]({ redis: this.#redis, proxy: worker?.proxy, worker: worker?.child, during, random })
     } finally {
-      fault.end = this.#now()
+      fault.end = now()
     }
     if (loses) this.#startAnew()
   }

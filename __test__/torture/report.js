@@ -1,6 +1,7 @@
 // A judgement as text: what is wrong, and the part of the history that shows it.
 
 const SHOWN = 40
+const COUNTERS = ['hits', 'misses', 'invalidations', 'merged', 'refused', 'replayed', 'timeouts']
 
 /** The lines for one violation: the operations on its session around it, with faults and events. */
 function tell(violation, history) {
@@ -10,7 +11,9 @@ function tell(violation, history) {
   const until = ending(record)
   const around = history.filter((each) => ending(each) >= from && beginning(each) <= until && concerns(each, violation))
   around.sort((one, other) => beginning(one) - beginning(other))
-  const lines = around.map((each) => `${each === record ? '>' : each === missed ? '+' : ' '} ${line(each)}`)
+  const zero = beginning(history[0])
+  const mark = (each) => (each === record ? '>' : each === missed ? '+' : ' ')
+  const lines = around.map((each) => `${mark(each)} ${line(each, zero)}`)
   const left = lines.length - SHOWN
   const shown = left > 0 ? [...lines.slice(0, SHOWN / 2), `  ... ${left} more ...`, ...lines.slice(-SHOWN / 2)] : lines
   return [title, ...shown.map((text) => `  ${text}`)].join('\n')
@@ -29,9 +32,10 @@ function concerns(record, { sid, worker, missed }) {
   return type !== 'set' || !missed?.slot || record.slot === missed.slot || record.worker === worker
 }
 
-function line(record) {
+function line(record, zero) {
   const { type, start, end, at, worker, by, error, found, slot, value, name, workers, reason } = record
-  const time = at === undefined ? `${start.toFixed(1)} to ${end.toFixed(1)}` : at.toFixed(1)
+  const since = (time) => (time - zero).toFixed(1)
+  const time = at === undefined ? `${since(start)} to ${since(end)}` : since(at)
   const detail = {
     get: () => show(found),
     stored: () => show(found),
@@ -44,20 +48,20 @@ function line(record) {
 }
 
 function show(found) {
-  if (found === null) return 'nothing'
-  return JSON.stringify(found)
+  return found === null ? 'nothing' : JSON.stringify(found)
 }
 
+/** What was done and seen in a run: without it, "no violations" says nothing. */
 function summary({ violations, coverage }, history, stats) {
   const { reads, judged, stored, stalestMs } = coverage
   const faults = new Map()
   for (const { type, name } of history) if (type === 'fault') faults.set(name, (faults.get(name) ?? 0) + 1)
-  const sum = (name) => Object.values(stats).reduce((total, each) => total + (each[name] ?? 0), 0)
+  const sum = (counter) => Object.values(stats).reduce((total, each) => total + (each[counter] ?? 0), 0)
   return [
-    `${history.length} records; ${judged} of ${reads} reads judged by P4, ${stored} looks into Redis`,
+    `${history.length} records; ${judged} of ${reads} reads judged by P4, ${stored} sessions looked at in Redis`,
     `a read was ${stalestMs.toFixed(0)} ms behind, at most`,
     `faults: ${[...faults].map(([name, times]) => `${name} ${times}`).join(', ') || 'none'}`,
-    `stores: ${['hits', 'misses', 'invalidations', 'merged', 'refused', 'replayed', 'timeouts'].map((name) => `${name} ${sum(name)}`).join(', ')}`,
+    `stores: ${COUNTERS.map((counter) => `${counter} ${sum(counter)}`).join(', ')}`,
     `violations: ${violations.length}`
   ].join('\n')
 }

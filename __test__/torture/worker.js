@@ -1,69 +1,25 @@
 // One process of a run, forked by the driver: a store of its own, and users who do to sessions what express-session
-// does, one step after the other. Every operation is told to the driver with its times.
+// does, one step after the other. Everything is told to the driver.
 
+const { setTimeout: pause } = require('node:timers/promises')
 const session = require('express-session')
 const { RedisStore } = require('../..')
 const { until } = require('../support/until')
-const { setTimeout: pause } = require('node:timers/promises')
 const { hashOf, randomFrom } = require('./random')
+const { Recorder } = require('./recorder')
 
 const LIFETIME_MS = 600_000
-const { name, seed, origin, users, pauseMs, settleMs, maxStaleMs, options } = JSON.parse(process.env.TORTURE_WORKER)
+const SHOWN = ['hits', 'misses', 'invalidations', 'merged', 'conflicts', 'refused', 'replayed', 'timeouts']
+
+const { name, seed, users, pauseMs, settleMs, maxStaleMs, options } = JSON.parse(process.env.TORTURE_WORKER)
 
 const store = new RedisStore({ ...options, logger: false })
-const counts = { operations: 0, values: 0 }
-const records = []
+const recorder = new Recorder(store, name)
+let values = 0
 // Sessions that all processes use, by their place in the pool; and some that are gone, which nobody must see again.
 let pool = []
 let gone = []
 let running = true
-let isAway = false
-
-const now = () => Number(process.hrtime.bigint() - BigInt(origin)) / 1e6
-
-for (const event of ['ready', 'fallback', 'recovered']) {
-  store.on(event, () => {
-    if (event !== 'ready') isAway = event === 'fallback'
-    records.push({ type: 'event', worker: name, name: event, at: now() })
-  })
-}
-
-/** What tells whether the store was in step with Redis from one moment to another. */
-function standing() {
-  const { connections, servedFromMemory, timeouts } = store.stats()
-  return { state: store.state, isAway, counters: `${connections} ${servedFromMemory} ${timeouts}` }
-}
-
-function answeredBy(before, after) {
-  const isInStep = [before, after].every(({ state, isAway }) => state === 'ready' && !isAway)
-  if (isInStep && before.counters === after.counters) return 'redis'
-  return after.state === 'degraded' && after.isAway ? 'memory' : 'unsure'
-}
-
-/** Calls the store as express-session does and takes the record. Resolves with what the callback got. */
-function operate(type, sid, details, ...args) {
-  const record = { type, id: `${name}-${++counts.operations}`, worker: name, sid, ...details }
-  const method = type === 'get' || type === 'touch' || type === 'destroy' ? type : 'set'
-  const before = standing()
-  return new Promise((resolve) => {
-    const answer = (error, value) => {
-      if (record.end !== undefined) {
-        record.twice = true
-        return
-      }
-      record.end = now()
-      record.by = answeredBy(before, standing())
-      if (error) record.error = String(error.code ?? error)
-      if (type === 'get') record.found = slotsOf(value)
-      records.push(record)
-      resolve(error ? undefined : value)
-    }
-    record.start = now()
-    store[method](sid, ...args, answer)
-  })
-}
-
-const slotsOf = (value) => (value ? { ...value.slots } : null)
 
 /** What is asked of one user: one request after the other. */
 class User {
@@ -79,36 +35,30 @@ class User {
     }
   }
 
-  async request() {
+  request() {
     const place = this.random.whole(0, pool.length - 1)
     const sid = pool[place]
     if (!sid) return this.create(place)
-    if (gone.length > 0 && this.random.chance(0.1)) return this.load(this.random.pick(gone))
+    if (gone.length > 0 && this.random.chance(0.1)) return this.read(this.random.pick(gone))
     // Some processes only read some sessions: what they have cached is not renewed by writing.
     const onlyReads = hashOf(`${seed} ${name} ${sid}`) % 3 === 0
     const kind = this.random.weighted(onlyReads ? READING : MIXED)
     return this[kind](sid, place)
   }
 
-  async load(sid) {
-    const data = await operate('get', sid)
-    return data ? store.createSession({ sessionID: sid, sessionStore: store }, data) : undefined
-  }
-
-  async read(sid) {
-    await this.load(sid)
+  read(sid) {
+    return recorder.load(sid)
   }
 
   async touch(sid) {
-    const loaded = await this.load(sid)
+    const loaded = await recorder.load(sid)
     if (!loaded) return
     await this.think()
-    loaded.touch()
-    await operate('touch', sid, {}, loaded)
+    await recorder.touch(loaded)
   }
 
   async modify(sid) {
-    const loaded = await this.load(sid)
+    const loaded = await recorder.load(sid)
     if (!loaded) return
     await this.think()
     await this.save(loaded)
@@ -117,19 +67,18 @@ class User {
 
   /** A request that takes so long that anything may happen to its session meanwhile. */
   async linger(sid) {
-    const loaded = await this.load(sid)
+    const loaded = await recorder.load(sid)
     if (!loaded) return
     await pause(this.random.between(50, 1500))
-    if (this.random.chance(0.5)) return this.save(loaded)
-    loaded.touch()
-    await operate('touch', sid, {}, loaded)
+    if (this.random.chance(0.5)) await this.save(loaded)
+    else await recorder.touch(loaded)
   }
 
   async destroy(sid, place) {
-    if (!(await this.load(sid))) return
+    if (!(await recorder.load(sid))) return
     if (pool[place] === sid) process.send({ place, gone: sid })
-    await operate('destroy', sid)
-    await this.load(sid)
+    await recorder.destroy(sid)
+    await recorder.load(sid)
   }
 
   async regenerate(sid, place) {
@@ -138,19 +87,15 @@ class User {
   }
 
   async create(place) {
-    const sid = `${seed}_${this.slot}_${++counts.values}`.replace(/[^\w-]/g, '_').padEnd(24, '_')
+    const sid = `${seed}_${this.slot}_${++values}`.replace(/[^\w-]/g, '_').padEnd(24, '_')
     const request = { sessionID: sid, sessionStore: store }
-    const created = new session.Session(request, { cookie: new session.Cookie({ maxAge: LIFETIME_MS }), slots: {} })
-    await this.save(created, { creates: true })
+    const cookie = new session.Cookie({ maxAge: LIFETIME_MS })
+    await this.save(new session.Session(request, { cookie, slots: {} }), true)
     process.send({ place, made: sid })
   }
 
-  /** A new value in this user's own slot, and one thing that all users change. */
-  async save(loaded, details) {
-    const value = ++counts.values
-    loaded.slots[this.slot] = value
-    loaded.lastBy = this.slot
-    await operate('set', loaded.id, { ...details, slot: this.slot, value }, loaded)
+  save(loaded, creates) {
+    return recorder.save(loaded, this.slot, ++values, creates)
   }
 
   async think() {
@@ -162,27 +107,38 @@ const MIXED = { read: 60, touch: 15, modify: 20, linger: 2, destroy: 1.5, regene
 const READING = { read: 95, touch: 5 }
 
 function tell() {
-  if (records.length > 0 && process.connected) process.send({ records: records.splice(0) })
+  if (recorder.records.length > 0 && process.connected) process.send({ records: recorder.records.splice(0) })
 }
 
-/** Ends like a run of requests does; then everything has to be in Redis, and is looked at once more. */
+/** After the last request, everything has to get to Redis, and is looked at once more. */
 async function settle(lives) {
   running = false
   await Promise.all(lives)
-  const inTouch = async () => {
-    await operate('get', 'nobody-has-this-session')
-    return store.state === 'ready' && !isAway
+  const isInTouch = async () => {
+    await recorder.load('nobody-has-this-session')
+    return store.state === 'ready' && !recorder.isAway
   }
-  await until(inTouch, { ms: settleMs, every: 100, what: 'Redis' }).catch(() => {})
-  const last = new User('last')
+  // If it takes too long, the judge sees it.
+  await until(isInTouch, { ms: settleMs, every: 100 }).catch(() => {})
   await pause(maxStaleMs)
-  for (const sid of [...pool, ...gone]) if (sid) await last.load(sid)
-  const { hits, misses, invalidations, merged, conflicts, refused, replayed, timeouts } = store.stats()
+  for (const sid of [...pool, ...gone]) if (sid) await recorder.load(sid)
+  const stats = store.stats()
   await store.close()
-  records.push({ type: 'event', worker: name, name: 'closed', at: now() })
+  recorder.note('closed')
   tell()
-  process.send({ stats: { hits, misses, invalidations, merged, conflicts, refused, replayed, timeouts } })
+  process.send({ stats: Object.fromEntries(SHOWN.map((counter) => [counter, stats[counter]])) })
   process.disconnect()
+}
+
+async function start() {
+  await store.ready()
+  const lives = Array.from({ length: users }, (_, number) => new User(number).live())
+  const telling = setInterval(tell, 200)
+  process.on('message', ({ stop }) => {
+    if (!stop) return
+    clearInterval(telling)
+    settle(lives)
+  })
 }
 
 process.on('message', (message) => {
@@ -192,16 +148,4 @@ process.on('message', (message) => {
   if (message.start) start()
 })
 process.on('disconnect', () => process.exit())
-
-async function start() {
-  await store.ready()
-  const lives = Array.from({ length: users }, (_, number) => new User(number).live())
-  const telling = setInterval(tell, 200)
-  process.once('message', function stop(message) {
-    if (!message.stop) return process.once('message', stop)
-    clearInterval(telling)
-    return settle(lives)
-  })
-}
-
 process.send({ born: true })
