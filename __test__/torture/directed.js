@@ -14,26 +14,34 @@ const LIFETIME_MS = 600_000
 
 /** Resolves with the history, for the judge. No fault is in it: Redis is reachable all the time. */
 async function directed({ rounds = 20, maxStaleMs = 200 } = {}) {
-  const redis = await startRedis()
-  const proxy = await startProxy(redis.port)
-  const options = { prefix: PREFIX, logger: false, touchWindowMs: 0, cache: { maxStaleMs } }
-  const stores = [proxy.port, redis.port].map((port) => new RedisStore({ ...options, host: redis.host, port }))
+  const cleanups = []
   try {
-    await Promise.all(stores.map((store) => store.ready()))
-    const scene = new Scene(stores, proxy)
-    for (let round = 0; round < rounds; round++) {
-      for (const race of RACES) await scene[race]()
-    }
-    // Whoever has missed the other's change shows it for ever, so all can be looked at together.
-    await pause(maxStaleMs)
-    await scene.readAll()
-    await Promise.all(stores.map((store) => store.close()))
-    return scene.history
+    return await race({ rounds, maxStaleMs, later: (cleanup) => cleanups.push(cleanup) })
   } finally {
-    await Promise.all(stores.map((store) => store.close()))
-    await proxy.stop()
-    await redis.stop()
+    for (const cleanup of cleanups.reverse()) await cleanup()
   }
+}
+
+async function race({ rounds, maxStaleMs, later }) {
+  const redis = await startRedis()
+  later(() => redis.stop())
+  const proxy = await startProxy(redis.port)
+  later(() => proxy.stop())
+  const options = { prefix: PREFIX, logger: false, touchWindowMs: 0, cache: { maxStaleMs } }
+  const stores = [proxy.port, redis.port].map((port) => {
+    const store = new RedisStore({ ...options, host: redis.host, port })
+    later(() => store.close())
+    return store
+  })
+  await Promise.all(stores.map((store) => store.ready()))
+  const scene = new Scene(stores, proxy)
+  for (let round = 0; round < rounds; round++) {
+    for (const name of RACES) await scene[name]()
+  }
+  // Whoever has missed the other's change shows it for ever, so all can be looked at together.
+  await pause(maxStaleMs)
+  await scene.readAll()
+  return scene.history
 }
 
 const RACES = ['ownSaveThenAnothers', 'ownTouchThenAnothers', 'invalidationWithTheReply', 'invalidationBeforeTheReply']

@@ -82,7 +82,7 @@ class Run {
 
     this.#share({ stop: true })
     await within(SETTLE_MS + 30_000, Promise.all(this.#workers.map(({ ended }) => ended)), 'the end of the processes')
-    await looking
+    await within(SETTLE_MS, looking, 'the last look into Redis')
     await this.#look([...this.#made])
     return { history: this.#history, stats: this.#stats }
   }
