@@ -84,6 +84,8 @@ class Run {
     await within(SETTLE_MS + 30_000, Promise.all(this.#workers.map(({ ended }) => ended)), 'the end of the processes')
     await within(SETTLE_MS, looking, 'the last look into Redis')
     await this.#look([...this.#made])
+    const beginning = ({ start, at }) => start ?? at
+    this.#history.sort((one, other) => beginning(one) - beginning(other))
     return { history: this.#history, stats: this.#stats }
   }
 
@@ -124,6 +126,7 @@ class Run {
     const worker = { name, child, proxy, ended }
     this.#workers.push(worker)
     await within(10_000, Promise.race([once(child, 'message'), ended]), 'the start of a process')
+    if (child.exitCode !== null) throw new Error('a process of the run could not be started: what it said is above')
     child.on('message', (message) => this.#hear(worker, message))
   }
 
