@@ -129,8 +129,7 @@ function judgeFound(record, session, due, findings) {
 /** What a process did itself and was told to be done, it sees. */
 function judgeOwn(record, session, { reach, findings }) {
   const { worker, start, found } = record
-  // In an outage memory need not know what Redis has, only what was done since.
-  const since = record.by === 'redis' ? 0 : reach.outageAround(worker, record)
+  const since = ownSince(record, reach)
   if (found === null) {
     const write = session.ownWrite(worker, start)
     const isOwed = write?.start >= since && session.destroyBegun > record.end
@@ -146,6 +145,12 @@ function judgeOwn(record, session, { reach, findings }) {
     const missed = slot.worker === worker && slot.missingOwn(found, start, since)
     if (missed && !slot.wasLackingInRedis(missed)) findings.add('own', 'a read lacks an own change', record, missed)
   }
+}
+
+/** In an outage, memory need not know what Redis has, only what was done since. */
+function ownSince(record, reach) {
+  if (record.by === 'redis') return 0
+  return record.by === 'memory' ? reach.outageStart(record) : Number.POSITIVE_INFINITY
 }
 
 function judgeAfterLoss(record, session, { reach, maxStaleMs, findings }) {

@@ -180,7 +180,7 @@ describe('the judge finds', () => {
     const history = [created, save('A', [5, 6], 2)]
     expect(verdict(...history, read('A', [7, 8], { A: 1 }))).toEqual(['own: a read lacks an own change'])
     const outage = [fault('partition', [2, 5000]), event('A', 'fallback', 3), event('A', 'recovered', 6000)]
-    for (const by of ['redis', 'memory', 'unsure']) {
+    for (const by of ['redis', 'memory']) {
       expect(verdict(...history, ...outage, read('A', [7, 8], { A: 1 }, { by }))).toEqual([
         'own: a read lacks an own change'
       ])

@@ -35,8 +35,8 @@ class Reach {
     return events.find((event) => event.at >= end && name.test(event.name))?.at ?? Number.POSITIVE_INFINITY
   }
 
-  /** When the outage began in which a worker's read was answered; never, when it was in none. */
-  outageAround(worker, { end }) {
+  /** When the outage began in which a read was answered. */
+  outageStart({ worker, end }) {
     const around = this.#outages.find((outage) => outage.worker === worker && outage.start <= end && outage.end >= end)
     return around?.start ?? Number.POSITIVE_INFINITY
   }

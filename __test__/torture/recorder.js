@@ -5,21 +5,30 @@ const now = () => Number(process.hrtime.bigint()) / 1e6
 
 class Recorder {
   records = []
-  /** Whether the store has announced an outage that it has not announced to be over. */
-  isAway = false
   #store
   #name
   #operations = 0
+  // What the store has announced last, and how often that it is connected.
+  #announced
+  #connections = 0
 
   constructor(store, name) {
     this.#store = store
     this.#name = name
     for (const event of ['ready', 'fallback', 'recovered']) {
       store.on(event, () => {
-        if (event !== 'ready') this.isAway = event === 'fallback'
+        // Connected after an outage, it is not in step before it says so.
+        if (event !== 'ready' || this.#announced !== 'fallback') this.#announced = event
+        else this.#announced = 'recovering'
+        if (event === 'ready') this.#connections += 1
         this.note(event)
       })
     }
+  }
+
+  /** Whether the store is known to be in touch with Redis, and to have nothing that Redis has not. */
+  get isInStep() {
+    return this.#standing().isInStep
   }
 
   note(event) {
@@ -69,12 +78,17 @@ class Recorder {
     })
   }
 
-  /** What tells whether the store was in step with Redis from one moment to another. */
+  /**
+   * What tells whether the store was in step with Redis from one moment to another. Where the event loop was blocked, events
+   * are still to come: then nothing is sure.
+   */
   #standing() {
     const { connections, servedFromMemory, timeouts } = this.#store.stats()
+    const { state } = this.#store
+    const isUpToDate = connections === this.#connections
     return {
-      isInStep: this.#store.state === 'ready' && !this.isAway,
-      isInOutage: this.#store.state === 'degraded' && this.isAway,
+      isInStep: isUpToDate && state === 'ready' && ['ready', 'recovered'].includes(this.#announced),
+      isInOutage: isUpToDate && state === 'degraded' && this.#announced === 'fallback',
       counters: `${connections} ${servedFromMemory} ${timeouts}`
     }
   }

@@ -116,7 +116,7 @@ async function settle(lives) {
   await Promise.all(lives)
   const isInTouch = async () => {
     await recorder.load('nobody-has-this-session')
-    return store.state === 'ready' && !recorder.isAway
+    return recorder.isInStep
   }
   // If it takes too long, the judge sees it.
   await until(isInTouch, { ms: settleMs, every: 100 }).catch(() => {})
