@@ -31,11 +31,19 @@ class RedisStore extends Store {
   #operations = new Operations()
   #bases
   #known = null
+  #skipWhenDown = false
   #writing = new Writing()
 
   constructor(options = {}) {
     super()
-    const { ttl, serializer = JSON, logger, concurrency = 'merge', ...rest } = checkOptions(options)
+    const {
+      ttl,
+      serializer = JSON,
+      logger,
+      concurrency = 'merge',
+      skipWhenDown = false,
+      ...rest
+    } = checkOptions(options)
     const log = createLog(logger)
     // A function is called here; the addon is told of the default.
     const settings = { ...rest, ttl: typeof ttl === 'function' ? 86_400 : ttl }
@@ -51,6 +59,7 @@ class RedisStore extends Store {
     this.disableTouch = config.disableTouch
     this.serializer = serializer
     this.concurrency = concurrency
+    this.#skipWhenDown = skipWhenDown
     if (config.cache) this.#known = new Known(this.#native.number, (sid, text) => this.#parse(sid, text))
     this.#bases = new Bases(concurrency === 'merge' && serializer === JSON)
   }
@@ -200,6 +209,8 @@ class RedisStore extends Store {
 
   #notice(name, first, second) {
     if (name === 'fallback') this.#requests.setDirect(true)
+    // express-session goes on without sessions then, until it hears `connect`.
+    if (name === 'fallback' && this.#skipWhenDown) this.emit('disconnect')
     if (name === 'recovered') this.#requests.setDirect(false)
     if (name === 'reconnecting') this.emit(name, { attempt: first, delayMs: second })
     else if (name === 'recovered') this.emit(name, { replayed: first })
@@ -362,7 +373,13 @@ function checkOptions(options) {
         "  const store = new RedisStore({ url: 'redis://localhost:6379' })"
     )
   }
-  const { concurrency, serializer } = options
+  const { concurrency, fallback, serializer, skipWhenDown } = options
+  if (skipWhenDown !== undefined && (typeof skipWhenDown !== 'boolean' || (skipWhenDown && fallback !== 'error'))) {
+    throw createError(
+      'ERR_INVALID_OPTION',
+      "The option `skipWhenDown` cannot be used like this. Expected `true` together with `fallback: 'error'`, or `false`."
+    )
+  }
   if (concurrency !== undefined && concurrency !== 'merge' && concurrency !== 'last-write') {
     throw createError(
       'ERR_INVALID_OPTION',

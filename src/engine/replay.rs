@@ -7,7 +7,7 @@ use super::Shared;
 use crate::error::Error;
 use crate::redis::{Connection, Reply, Request, Trouble};
 use crate::replica::{Change, Kind, Pending};
-use crate::session::{Save, SessionId};
+use crate::session::{Base, Save, SessionId};
 
 /// Changes replayed in one batch, and their bytes: few enough for a slow link.
 const REPLAY_CHANGES: usize = 128;
@@ -37,6 +37,10 @@ pub(super) async fn replay(shared: &Shared, connection: &Connection) -> Result<u
                 after = Some(last.id.clone());
                 pending.retain(|change| !shared.suspects().contains_key(&change.id));
                 replay_batch(shared, connection, pending, &mut progress).await?;
+                // All others would be refused too.
+                if let Some(error) = progress.refused.take_if(|error| error.is_write_refusal()) {
+                    return Err(error);
+                }
             }
         }
         replay_suspects(shared, connection, &mut progress).await?;
@@ -68,7 +72,9 @@ async fn replay_batch(
     pending: Vec<Pending>,
     progress: &mut Progress,
 ) -> Result<(), Error> {
-    let requests: Vec<_> = pending.iter().map(Pending::request).collect();
+    // Where scripts are forbidden, a mark would be written over, and nothing is not.
+    let marks = connection.may_run_scripts() || shared.buries();
+    let requests: Vec<_> = pending.iter().map(|change| change.request(marks)).collect();
     if requests.is_empty() {
         return Ok(());
     }
@@ -87,10 +93,12 @@ async fn replay_batch(
                 progress.resolved += 1;
                 shared.merge_pending(change, &save, stored);
             }
-            (Request::Save(id, _), Ok(Reply::Gone)) => {
+            (Request::Save(id, save), Ok(Reply::Gone)) => {
                 progress.resolved += 1;
                 shared.replica.settle(change);
-                shared.refuse(&id);
+                if save.base != Base::Absent {
+                    shared.refuse(&id);
+                }
             }
             (_, Ok(_)) => {
                 progress.replayed += 1;
@@ -104,12 +112,13 @@ async fn replay_batch(
 }
 
 impl Pending {
-    fn request(&self) -> Request {
+    fn request(&self, marks: bool) -> Request {
         match &self.change {
             Change::Save { text, base } => {
                 let save = Save { text: text.to_string(), deadline: self.deadline, base: base.clone() };
                 Request::Save(self.id.clone(), save)
             }
+            Change::Destroy if marks => Request::Bury(self.id.clone()),
             Change::Destroy => Request::Destroy(self.id.clone()),
         }
     }

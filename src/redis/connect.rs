@@ -84,8 +84,7 @@ impl Connection {
     /// [`Error::Unavailable`] with the reason, in words that hold no secret.
     pub async fn open(
         endpoint: &Endpoint,
-        connect_timeout: Duration,
-        command_timeout: Duration,
+        (connect_timeout, command_timeout): (Duration, Duration),
         watch: Arc<dyn Watch>,
         track: bool,
     ) -> Result<Self, Error> {
@@ -101,6 +100,11 @@ impl Connection {
             match redis::cmd("PING").query_async::<Value>(&mut connection.inner).await {
                 // A user who may not say PING may well do all the rest.
                 Err(error) if error.kind() != ErrorKind::Server(ServerErrorKind::NoPerm) => return Err(error),
+                _ => {}
+            }
+            let mut script = redis::cmd("EVAL");
+            match script.arg("return 1").arg(0).query_async::<Value>(&mut connection.inner).await {
+                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => connection.forbid_scripts(),
                 _ => {}
             }
             if track && connection.tracking.is_ok() {

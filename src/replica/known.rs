@@ -158,6 +158,12 @@ impl Known {
         true
     }
 
+    /// All sessions that are live at `now`: their ids, texts and deadlines.
+    pub(super) fn live(&self, now: Timestamp) -> Vec<(SessionId, Arc<str>, Option<Timestamp>)> {
+        let live = self.entries.iter().filter(|(_, entry)| entry.is_live(now));
+        live.filter_map(|(id, entry)| Some((id.clone(), entry.text.clone()?, entry.deadline))).collect()
+    }
+
     fn list(&mut self, id: &SessionId, deadline: Option<Timestamp>) {
         if let Some(mut entry) = self.entries.peek_mut(id) {
             entry.listed = deadline;

@@ -331,6 +331,34 @@ impl Replica {
         Some(Record { text: entry.text.as_ref()?.to_string(), lifetime: remaining(entry.deadline, now) })
     }
 
+    /// Redis has lost what it had: what was changed here is written even where nothing stands.
+    pub fn redis_lost_everything(&self) {
+        self.table().rebase_all(|base| match base {
+            Base::Text(text) => Base::Lost(text),
+            Base::Any => Base::Unsure,
+            other => other,
+        });
+    }
+
+    /// All sessions that Redis had when it was last seen, and that were not destroyed here since.
+    pub fn all_last_seen(&self) -> Vec<(SessionId, Arc<str>, Option<Timestamp>)> {
+        let known = self.view().known.live(self.clock.now());
+        let table = self.table();
+        let is_destroyed = |id: &SessionId| table.get(id).is_some_and(|entry| entry.change == Change::Destroy);
+        known.into_iter().filter(|(id, ..)| !is_destroyed(id)).collect()
+    }
+
+    /// Keeps a session that Redis has lost and could not be given yet.
+    pub fn keep_for_later(&self, id: &SessionId, text: &Arc<str>, deadline: Option<Timestamp>) {
+        let mut table = self.table();
+        if table.get(id).is_none() {
+            let change = Change::Save { text: text.clone(), base: Base::Absent };
+            // No room: it is as if it had been evicted.
+            let _ = Self::put(&mut table, self.max_bytes, id, change, deadline, 0);
+            self.note_size(&table);
+        }
+    }
+
     fn known_text(&self, id: &SessionId) -> Option<Arc<str>> {
         let now = self.clock.now();
         self.view().known.peek(id).filter(|entry| entry.is_live(now)).and_then(|entry| entry.text.clone())

@@ -38,7 +38,7 @@ impl Change {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Save { text, base: Base::Text(base) } => text.len() + base.len(),
+            Self::Save { text, base: Base::Text(base) | Base::Lost(base) } => text.len() + base.len(),
             Self::Save { text, .. } => text.len(),
             Self::Destroy => 0,
         }
@@ -152,6 +152,15 @@ impl Table {
             *self.bytes_mut(entry.change.kind()) -= weight(id, &entry.change);
             if let Some(deadline) = entry.deadline {
                 self.deadlines.remove(&(deadline, id.clone()));
+            }
+        }
+    }
+
+    /// Changes what the changes were made from, and not how long that is.
+    pub(super) fn rebase_all(&mut self, rebased: impl Fn(Base) -> Base) {
+        for entry in self.entries.values_mut() {
+            if let Change::Save { base, .. } = &mut entry.change {
+                *base = rebased(std::mem::replace(base, Base::None));
             }
         }
     }
