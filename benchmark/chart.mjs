@@ -17,7 +17,13 @@ export function drawChart({ store, distance, commands }) {
     { title: 'Redis commands per request', bars: [{ name: 'unmodified', ...commands }] }
   ]
   const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, ...SIZE })
-  chart.setOption({ animation: false, backgroundColor: '#ffffff', legend: { bottom: 8 }, ...combine(panels) })
+  chart.setOption({
+    animation: false,
+    backgroundColor: '#ffffff',
+    textStyle: { fontFamily: 'Helvetica, Arial, sans-serif' },
+    legend: { bottom: 8, itemGap: 30 },
+    ...combine(panels)
+  })
   const svg = chart.renderToSVGString()
   chart.dispose()
   return svg
