@@ -6,13 +6,11 @@ import { once } from 'node:events'
 /** Runs a file of this folder, which calls `serve`. `ready` is what it said when it was ready. */
 export async function startChild(file, args, options) {
   const child = fork(file, args.map(String), options)
+  const exited = once(child, 'exit')
   const answer = async () => {
-    const [value, failed] = await Promise.race([
-      once(child, 'message'),
-      once(child, 'exit').then(([code]) => [`${file} ended with ${code}`, true])
-    ])
-    if (failed === true) throw new Error(value)
-    return value
+    const [value] = await Promise.race([once(child, 'message'), exited])
+    if (child.exitCode === null && child.signalCode === null) return value
+    throw new Error(`${file} ended before it answered`)
   }
   const ready = await answer()
   return {
@@ -24,7 +22,7 @@ export async function startChild(file, args, options) {
     async close() {
       if (!child.connected) return
       child.disconnect()
-      await once(child, 'exit')
+      await exited
     }
   }
 }
