@@ -14,6 +14,7 @@ mod ticket;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
@@ -121,6 +122,8 @@ struct Shared {
     queue: Queue,
     stats: Stats,
     contended: Contended,
+    /// It was said that scripts are forbidden.
+    scripts_reported: AtomicBool,
     suspects: Mutex<HashMap<SessionId, bool>>,
     observer: Arc<dyn Observer>,
     /// Turns `tracing` events into the observer's log lines.
@@ -152,6 +155,7 @@ impl Engine {
             queue: Queue::default(),
             stats: Stats::default(),
             contended: Contended::default(),
+            scripts_reported: AtomicBool::default(),
             suspects: Mutex::default(),
             observer,
             subscriber: subscriber.clone(),

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -194,7 +195,19 @@ impl Service {
     fn settle(&mut self, answered: Answered) -> Result<Vec<(SessionId, String)>, Trouble> {
         self.round_trip = (self.round_trip * 7 + answered.round_trip) / 8;
         self.set_reply_is_due(false);
-        answered.settle(&self.shared)
+        let settled = answered.settle(&self.shared);
+        self.report_forbidden_scripts();
+        settled
+    }
+
+    fn report_forbidden_scripts(&self) {
+        if !self.connection.may_run_scripts() && !self.shared.scripts_reported.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "This Redis user may not run scripts (EVAL, EVALSHA): parallel changes of one session are not merged, \
+                 the last save wins. Allow them to mend that."
+            );
+            self.shared.observer.flush();
+        }
     }
 
     fn merge(&mut self, contended: Vec<(SessionId, String)>) {

@@ -80,7 +80,7 @@ impl Connection {
         let mut replies = self.send(&pipeline).await?.into_iter();
         let mut answers = Vec::with_capacity(requests.len());
         for run in runs(requests) {
-            self.unpack(run, &mut replies, &mut answers);
+            self.unpack(run, script, &mut replies, &mut answers);
         }
         self.ask_again(keys, requests, now, &mut answers).await?;
         Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(|_| Err(Error::Internal))).collect())
@@ -106,7 +106,7 @@ impl Connection {
             }
             let mut replies = self.send(&pipeline).await?.into_iter();
             for at in open {
-                answers[at] = self.unpack_one(&requests[at], &mut replies);
+                answers[at] = self.unpack_one(&requests[at], script, &mut replies);
             }
         }
         Ok(())
@@ -120,26 +120,26 @@ impl Connection {
         }
     }
 
-    fn unpack(&self, run: &[Request], replies: &mut vec::IntoIter<Value>, answers: &mut Vec<Answer>) {
+    fn unpack(&self, run: &[Request], script: Script, replies: &mut vec::IntoIter<Value>, answers: &mut Vec<Answer>) {
         match run {
             [Request::Load(_), _, ..] => unpack_loads(run.len(), replies, answers),
             [Request::Touch(..), ..] if self.tracks() => unpack_touches(run.len(), replies, answers),
-            _ => answers.extend(run.iter().map(|request| self.unpack_one(request, replies))),
+            _ => answers.extend(run.iter().map(|request| self.unpack_one(request, script, replies))),
         }
     }
 
     /// Takes as many replies as [`Request::pack`] added commands.
-    fn unpack_one(&self, request: &Request, replies: &mut vec::IntoIter<Value>) -> Answer {
+    fn unpack_one(&self, request: &Request, script: Script, replies: &mut vec::IntoIter<Value>) -> Answer {
         let reply = next(replies);
         match request {
             Request::Load(_) => Ok(Session::from_replies(reply, next(replies)).map(Reply::Loaded)),
-            Request::Save(_, save) if save.base != Base::None => self.saved(reply),
+            Request::Save(_, save) if save.base != Base::None => self.saved(reply, script),
             Request::Touch(..) if reply == Value::Int(0) => Ok(Ok(Reply::Gone)),
             _ => Ok(extract(reply).map(|_| Reply::Untracked)),
         }
     }
 
-    fn saved(&self, reply: Value) -> Answer {
+    fn saved(&self, reply: Value, script: Script) -> Answer {
         match reply {
             Value::Int(1) => Ok(Ok(Reply::Done)),
             Value::Okay => Ok(Ok(Reply::Untracked)),
@@ -147,7 +147,7 @@ impl Connection {
             // What is no text was not written by any session store: whatever it is, the session is gone.
             Value::BulkString(stored) => Ok(Ok(String::from_utf8(stored).map_or(Reply::Gone, Reply::Conflict))),
             Value::ServerError(error) if error.code() == "NOSCRIPT" => Err(NotInThisForm),
-            Value::ServerError(error) if error.code() == "NOPERM" && self.may_run_scripts() => {
+            Value::ServerError(error) if error.code() == "NOPERM" && script != Script::Forbidden => {
                 self.forbid_scripts();
                 Err(NotInThisForm)
             }
