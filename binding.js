@@ -781,4 +781,7 @@ module.exports = nativeBinding
 module.exports.NativeListing = nativeBinding.NativeListing
 module.exports.NativeStore = nativeBinding.NativeStore
 module.exports.ask = nativeBinding.ask
+module.exports.find = nativeBinding.find
+module.exports.known = nativeBinding.known
 module.exports.submit = nativeBinding.submit
+module.exports.touch = nativeBinding.touch
