@@ -148,6 +148,21 @@ test('P2 a request that saves before an outage, in it and after it loses nothing
   await expectEverywhere(world, { user: 'ada', a: 2, b: 2, c: 1, d: 1, x: 1, y: 1 })
 })
 
+test('P5 what was seen before an outage, or came about in it, is known in the next one', async () => {
+  const { server, sites, id } = await twoSites()
+  const [lost] = sites
+  const begun = await lost.login(['set', 'user', 'grace'])
+  await lost.lose()
+  await lost.run(id, ['set', 'a', 1])
+  const inside = await lost.login(['set', 'user', 'alan'])
+  await lost.regain()
+  expect(await storedIn(server, inside)).toEqual({ user: 'alan' })
+  await lost.lose()
+  expect(await lost.look(id)).toEqual({ user: 'ada', a: 1 })
+  expect(await lost.look(begun)).toEqual({ user: 'grace' })
+  expect(await lost.look(inside)).toEqual({ user: 'alan' })
+})
+
 describe.each(modes)('a logout%s', (_, options) => {
   test('P3 that is made while the site is cut off counts, whatever the other does', async () => {
     const world = await twoSites(options)
