@@ -155,6 +155,9 @@ impl Shared {
                 if reply == Reply::Gone {
                     self.refuse(id);
                 }
+                if !matches!(request, Request::Save(..)) {
+                    self.replica.note_destroyed(id);
+                }
                 if let (Request::Save(_, save), true) = (request, seen.tracks) {
                     self.note_saved(id, call.token, save, &reply);
                 }

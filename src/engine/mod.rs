@@ -30,7 +30,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Fallback, StoreConfig};
 use crate::error::Error;
 use crate::failover::State;
-use crate::redis::{Keys, Request};
+use crate::redis::{Identity, Keys, Request};
 use crate::replica::{Found, Lookup, Replica, Sequence, Token};
 use crate::session::{Record, SessionId};
 use crate::stats::Stats;
@@ -137,7 +137,9 @@ struct Shared {
     /// It was said that Redis takes no writes.
     write_refusal_reported: AtomicBool,
     recovery: Mutex<Recovery>,
-    suspects: Mutex<HashMap<SessionId, bool>>,
+    /// What Redis calls the connection that was made last.
+    former_connection: Mutex<Option<Identity>>,
+    suspects: Mutex<HashMap<SessionId, u32>>,
     observer: Arc<dyn Observer>,
     /// Turns `tracing` events into the observer's log lines.
     subscriber: Dispatch,
@@ -174,6 +176,7 @@ impl Engine {
             tracking_reported: AtomicBool::default(),
             write_refusal_reported: AtomicBool::default(),
             recovery: Mutex::default(),
+            former_connection: Mutex::default(),
             suspects: Mutex::default(),
             observer,
             subscriber: subscriber.clone(),

@@ -13,6 +13,9 @@ use crate::session::{Base, Save, SessionId};
 const REPLAY_CHANGES: usize = 128;
 const REPLAY_BYTES: usize = 128 << 10;
 
+/// A session at which the connection was lost so many times, and nothing else was being written, is not tried again.
+const STRIKES: u32 = 5;
+
 /// What a replay has done so far.
 #[derive(Default)]
 struct Progress {
@@ -56,7 +59,8 @@ pub(super) async fn replay(shared: &Shared, connection: &Connection) -> Result<u
 /// Those that were under way when a connection was lost, one by one: should it be one of them at which Redis hangs up, it
 /// is known then, stays in memory, and keeps the others back no longer.
 async fn replay_suspects(shared: &Shared, connection: &Connection, progress: &mut Progress) -> Result<(), Error> {
-    let suspects: Vec<_> = shared.suspects().iter().filter(|(_, guilty)| !**guilty).map(|(id, _)| id.clone()).collect();
+    let suspects: Vec<_> =
+        shared.suspects().iter().filter(|(_, strikes)| **strikes < STRIKES).map(|(id, _)| id.clone()).collect();
     for id in suspects {
         if let Some(change) = shared.replica.pending_for(&id) {
             replay_batch(shared, connection, vec![change], progress).await?;
@@ -80,11 +84,15 @@ async fn replay_batch(
     }
     let replies = shared.run(connection, &requests).await.inspect_err(|trouble| {
         if matches!(trouble, Trouble::Lost(_)) {
-            let alone = pending.len() == 1;
-            if alone {
-                tracing::error!("Redis hangs up when it is given a certain session, which stays in memory only");
+            let is_alone = pending.len() == 1;
+            let mut suspects = shared.suspects();
+            for change in &pending {
+                let strikes = suspects.entry(change.id.clone()).or_default();
+                *strikes += u32::from(is_alone);
+                if is_alone && *strikes == STRIKES {
+                    tracing::error!("Redis hangs up when it is given a certain session, which stays in memory only");
+                }
             }
-            shared.suspects().extend(pending.iter().map(|change| (change.id.clone(), alone)));
         }
     })?;
     for ((change, request), reply) in pending.iter().zip(requests).zip(replies) {
@@ -135,8 +143,8 @@ impl Shared {
         }
     }
 
-    /// Sessions that were being written when a connection was lost, and whether that happened to them alone.
-    fn suspects(&self) -> MutexGuard<'_, HashMap<SessionId, bool>> {
+    /// Sessions that were being written when a connection was lost, and how often that happened to them alone.
+    fn suspects(&self) -> MutexGuard<'_, HashMap<SessionId, u32>> {
         self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

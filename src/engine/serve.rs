@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -20,7 +20,7 @@ use super::{Event, NOBODY, Operation, Outcome, Shared, listing};
 use crate::config::Fallback;
 use crate::error::Error;
 use crate::failover::{Backoff, Happening, Life, State};
-use crate::redis::{Connection, Request, Trouble};
+use crate::redis::{Connection, Identity, Request, Trouble};
 use crate::replica::Sequence;
 use crate::session::SessionId;
 
@@ -426,7 +426,9 @@ impl Shared {
         let tracker = Arc::new(Tracker::new(self.clone()));
         let track = config.cache_max_stale.is_some();
         let timeouts = (config.connect_timeout, config.command_timeout);
-        let connection = Connection::open(&config.endpoint, timeouts, tracker, track).await?;
+        let former = self.former_connection().clone();
+        let connection = Connection::open(&config.endpoint, timeouts, tracker, track, former.as_ref()).await?;
+        *self.former_connection() = connection.identity();
         // Before anyone reads from it: what it has lost is to be there again.
         let restored = self.recover(&connection).await?;
         if restored > 0 {
@@ -436,6 +438,10 @@ impl Shared {
             );
         }
         Ok(connection)
+    }
+
+    fn former_connection(&self) -> MutexGuard<'_, Option<Identity>> {
+        self.former_connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn warn_of_outage(&self) {

@@ -8,7 +8,7 @@ mod scan;
 mod session;
 
 pub use commands::{BURIED_MILLIS, Reply, Request};
-pub use connect::{Connection, Trouble, Watch};
+pub use connect::{Connection, Identity, Trouble, Watch};
 pub use keys::Keys;
 pub use scan::Page;
 pub use session::Session;

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::session::SessionId;
 
 /// How long it is remembered that there is no such session, in milliseconds.
-const MISSING_MILLIS: u64 = 30_000;
+const MISSING_MILLIS: u64 = 60_000;
 
 /// What an entry costs beside its id and text: its slots in the cache and in the order of deadlines, with the room that
 /// both leave free, two reference counts for each of the two texts, and what the allocator rounds up.

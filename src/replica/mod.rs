@@ -137,22 +137,29 @@ impl Replica {
     pub fn save(&self, id: &SessionId, save: &Save, in_redis: bool, sequence: Sequence) -> Result<bool, Error> {
         let now = self.clock.now();
         let mut table = self.table();
+        let mut first = sequence;
         let (text, base, deadline, sequence) = match table.get(id).filter(|entry| entry.is_live(now)) {
-            Some(Entry { change: Change::Save { text, base }, deadline, sequence: held }) if *held > sequence => {
+            Some(Entry { change: Change::Save { text, base }, deadline, sequence: held, first: held_first })
+                if *held > sequence =>
+            {
                 // It comes late: what was made of the session since is the later save. And Redis may not even have this.
                 let later = Save { text: text.to_string(), deadline: *deadline, base: save.base.clone() };
                 let text = if matches!(save.base, Base::Text(_)) { later.merged_with(&save.text) } else { None };
-                let base = if *base == Base::None { Base::None } else { save.base.clone() };
+                // The base of the earliest is what Redis had for certain.
+                let base = if *base == Base::None || *held_first < sequence { base.clone() } else { save.base.clone() };
+                first = first.min(*held_first);
                 (text.unwrap_or(later.text), base, *deadline, *held)
             }
             Some(Entry { sequence: held, .. }) if *held > sequence => return Ok(false),
-            Some(Entry { change: Change::Save { text, base }, .. }) => {
+            Some(Entry { change: Change::Save { text, base }, first: held_first, .. }) => {
+                first = *held_first;
                 let merged = save.merged_with(text).unwrap_or_else(|| save.text.clone());
                 let base = if save.base == Base::None { Base::None } else { base.clone() };
                 (merged, base, save.deadline, sequence)
             }
             Some(_) if save.is_of_a_loaded_session() => return Ok(false),
             None if save.is_of_a_loaded_session() && !in_redis => return Ok(false),
+            None if save.is_of_a_loaded_session() && self.is_known_missing(id) => return Ok(false),
             None if matches!(save.base, Base::Text(_)) => match self.known_text(id) {
                 // What Redis had when it was last seen is what this is merged with, and what Redis is to be asked for.
                 Some(known) if let Some(merged) = save.merged_with(&known) => {
@@ -163,6 +170,7 @@ impl Replica {
             _ => (save.text.clone(), save.base.clone(), save.deadline, sequence),
         };
         Self::put(&mut table, self.max_bytes, id, Change::Save { text: text.into(), base }, deadline, sequence)?;
+        table.set_first(id, first);
         self.note_size(&table);
         Ok(true)
     }
@@ -357,6 +365,17 @@ impl Replica {
             let _ = Self::put(&mut table, self.max_bytes, id, change, deadline, 0);
             self.note_size(&table);
         }
+    }
+
+    fn is_known_missing(&self, id: &SessionId) -> bool {
+        let now = self.clock.now();
+        self.view().known.peek(id).is_some_and(|entry| entry.text.is_none() && entry.is_live(now))
+    }
+
+    /// A session was destroyed in Redis: a request that still holds it must not bring it back, whatever happens to Redis.
+    pub fn note_destroyed(&self, id: &SessionId) {
+        self.view().note_destroyed(id, self.clock.now());
+        self.occupied.notify_one();
     }
 
     fn known_text(&self, id: &SessionId) -> Option<Arc<str>> {

@@ -71,6 +71,8 @@ pub(super) struct Entry {
     pub(super) deadline: Option<Timestamp>,
     /// The call that made it: a later one has a higher number.
     pub(super) sequence: Sequence,
+    /// The earliest call that it holds a change of, to which the base belongs.
+    pub(super) first: Sequence,
 }
 
 impl Entry {
@@ -144,7 +146,7 @@ impl Table {
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, id.clone()));
         }
-        self.entries.insert(id, Entry { change, deadline, sequence });
+        self.entries.insert(id, Entry { change, deadline, sequence, first: sequence });
     }
 
     pub(super) fn remove(&mut self, id: &SessionId) {
@@ -153,6 +155,13 @@ impl Table {
             if let Some(deadline) = entry.deadline {
                 self.deadlines.remove(&(deadline, id.clone()));
             }
+        }
+    }
+
+    /// The entry holds a change of this earlier call too.
+    pub(super) fn set_first(&mut self, id: &SessionId, first: Sequence) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.first = first;
         }
     }
 
