@@ -87,7 +87,9 @@ pub(super) async fn settle(shared: Arc<Shared>, connection: Connection, id: Sess
                 }
             }
             Written::Gone => {
-                group.iter().for_each(|_| shared.refuse(&id));
+                for _ in &group {
+                    shared.refuse(&id);
+                }
                 shared.answer(&id, &mut group, &Ok(Outcome::Done));
             }
             Written::Refused(error) => shared.answer(&id, &mut group, &Err(error)),

@@ -397,16 +397,13 @@ impl Replica {
         if view.touches.holds(id) {
             return view.touches.put(id, deadline, now);
         }
-        match touches::due(now, deadline, in_redis, self.touch_window) {
-            Some(due) => {
-                view.touches.put(id, deadline, due);
-                true
-            }
-            None => {
-                view.known.set_deadline_in_redis(id, deadline);
-                false
-            }
+        let due = touches::due(now, deadline, in_redis, self.touch_window);
+        if let Some(due) = due {
+            view.touches.put(id, deadline, due);
+        } else {
+            view.known.set_deadline_in_redis(id, deadline);
         }
+        due.is_some()
     }
 
     /// Keeps a renewal that Redis could not be told of.
