@@ -327,5 +327,9 @@ pub(super) fn reason(error: &RedisError) -> String {
             format!("{code} {detail}")
         };
     }
-    error.to_string()
+    // A code that the redis crate has no name for.
+    match (error.kind(), error.code()) {
+        (ErrorKind::Extension, Some(code)) => format!("{code} {}", error.detail().unwrap_or_default()),
+        _ => error.to_string(),
+    }
 }
