@@ -3,4 +3,12 @@
 const { sessionHelpers } = require('./lib/helpers')
 const { RedisStore } = require('./lib/store')
 
-module.exports = { RedisStore, sessionHelpers }
+const { sign, unsign } = require('./lib/keys')
+
+module.exports = {
+  RedisStore,
+  sessionHelpers,
+
+  sign,
+  unsign
+}
