@@ -5,6 +5,7 @@ const { RedisStore } = require('./lib/store')
 
 const { csrfProtection, csrfTokenRoute } = require('./lib/csrf')
 const { sign, unsign } = require('./lib/keys')
+const { meetablSession } = require('./lib/meetabl-session')
 const { userAgentGuard } = require('./lib/user-agent')
 
 module.exports = {
@@ -13,6 +14,7 @@ module.exports = {
 
   csrfProtection,
   csrfTokenRoute,
+  meetablSession,
   sign,
   unsign,
   userAgentGuard

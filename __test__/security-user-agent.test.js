@@ -159,7 +159,7 @@ describeEach('%s', (_, framework) => {
     // A visitor's first request, whose session was made before the guard saw the store, is no such session.
     expect((await agent().get('/', FIREFOX)).status).toBe(200)
     expect(await withCookies(agent(), ada).get('/', FIREFOX)).toMatchObject(REFUSED)
-    expect(events).toEqual([expect.objectContaining({ type: 'user_agent_mismatch', reason: 'unbound' })])
+    expect(events).toEqual([expect.objectContaining({ type: 'user_agent_mismatch', reason: 'never_bound' })])
     expect(Object.keys(store.sessions)).toEqual([])
   })
 

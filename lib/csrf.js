@@ -20,14 +20,15 @@ const CHECKS = {
   mode: oneOf('strict', 'origin'),
   reportOnly: aFlag,
   trustedOrigins: anything,
-  exempt: anything,
-  ...EVENT_OPTIONS
+  exempt: anything
 }
 
 /** Middleware for after express-session, and for after the body parser when forms send the token as `_csrf`. */
-function csrfProtection(given = {}) {
-  const { secret, ...options } = checkOptions(given, { secret: anything, ...CHECKS })
-  return createProtection(options, new KeyRing(collectSecrets(secret, process.env)), new SecurityEvents(options))
+function csrfProtection(options = {}) {
+  const checks = { secret: anything, ...CHECKS, ...EVENT_OPTIONS }
+  const { secret, onSecurityEvent, logger, ...rules } = checkOptions(options, checks)
+  const keys = new KeyRing(collectSecrets(secret, process.env))
+  return createProtection(rules, keys, new SecurityEvents({ onSecurityEvent, logger }))
 }
 
 function createProtection(options, keys, events) {

@@ -13,7 +13,7 @@ const LEVELS = {
   session_regenerated: 'info',
   session_destroyed: 'info',
   session_expired: 'info',
-  session_unknown: 'warn',
+  session_unknown: 'info',
   signature_refused: 'warn',
   id_refused: 'warn',
   old_secret_used: 'info',

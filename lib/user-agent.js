@@ -17,58 +17,70 @@ const CHECKS = {
     expected: "'exact', 'family' or a function"
   },
   mode: oneOf('enforce', 'report'),
-  legacy: oneOf('bind', 'reject'),
-  ...EVENT_OPTIONS
+  legacy: oneOf('bind', 'reject')
 }
 
 /** Middleware for after express-session. */
 function userAgentGuard(options = {}) {
-  return createGuard(options, new SecurityEvents(checkOptions(options, CHECKS)))
+  const { onSecurityEvent, logger, ...rules } = checkOptions(options, { ...CHECKS, ...EVENT_OPTIONS })
+  return createGuard(rules, new SecurityEvents({ onSecurityEvent, logger }))
 }
 
 function createGuard(options, events) {
-  const { compare = 'exact', mode = 'enforce', legacy = 'bind' } = checkOptions(options, CHECKS)
-  const isSame = typeof compare === 'function' ? compare : COMPARISONS[compare]
+  const { mode = 'enforce' } = options
+  const judge = createJudge(options)
 
   return function guardUserAgent(req, res, next) {
     if (!req.session) return next()
     bindNewSessions(req.sessionStore)
-    const current = userAgentOf(req)
-    const reason = reasonToRefuse(req, current)
-    if (reason === null) return next()
-    events.report('user_agent_mismatch', req, { reason, id: req.sessionID })
+    const verdict = judge(req.session, req)
+    if (verdict === 'agrees') return next()
+    if (verdict === 'unbound') {
+      bind(req, events)
+      return next()
+    }
+    events.report('user_agent_mismatch', req, { reason: verdict, id: req.sessionID })
     if (mode === 'report') return next()
     refuse(req, res)
   }
+}
 
-  function reasonToRefuse(req, current) {
-    const { session } = req
-    if (session.userAgent === current) return null
-    if (session.userAgent === undefined) return reasonToRefuseUnbound(req, current)
-    return typeof session.userAgent === 'string' && agrees(session.userAgent, current, req) ? null : 'different'
-  }
+/**
+ * What to think of a request for a session: it `agrees`, the session is `unbound`, or why it is to be refused, `different`
+ * or `never_bound`.
+ */
+function createJudge(options) {
+  const { compare = 'exact', legacy = 'bind' } = checkOptions(options, CHECKS)
+  const isSame = typeof compare === 'function' ? compare : COMPARISONS[compare]
 
-  function reasonToRefuseUnbound(req, current) {
-    const { session } = req
-    // Made in this request, before the store was seen here for the first time.
-    if (sentNames(req.headers.cookie, req.sessionID).length === 0) {
-      bindWhenSaved(session, current)
-      return null
-    }
-    if (legacy === 'reject') return 'unbound'
-    session.userAgent = current
-    events.report('user_agent_bound', req, { id: req.sessionID })
-    return null
+  return (session, req) => {
+    const bound = session.userAgent
+    const current = userAgentOf(req)
+    if (bound === current) return 'agrees'
+    if (bound === undefined) return legacy === 'bind' || isNew(session, req) ? 'unbound' : 'never_bound'
+    return typeof bound === 'string' && agrees(isSame, bound, current, req) ? 'agrees' : 'different'
   }
+}
 
-  // What throws, or answers with anything but true, has not agreed.
-  function agrees(bound, current, req) {
-    try {
-      return isSame(bound, current, req) === true
-    } catch {
-      return false
-    }
+// What throws, or answers with anything but true, has not agreed.
+function agrees(isSame, bound, current, req) {
+  try {
+    return isSame(bound, current, req) === true
+  } catch {
+    return false
   }
+}
+
+// Made in this request, before the store was seen here for the first time.
+function isNew(session, req) {
+  return sentNames(req.headers.cookie, session.id).length === 0
+}
+
+function bind(req, events) {
+  const { session } = req
+  if (isNew(session, req)) return bindWhenSaved(session, userAgentOf(req))
+  session.userAgent = userAgentOf(req)
+  events.report('user_agent_bound', req, { id: req.sessionID })
 }
 
 const COMPARISONS = {
@@ -132,4 +144,4 @@ function refuse(req, res) {
   }
 }
 
-module.exports = { createGuard, userAgentGuard, userAgentOf }
+module.exports = { bindNewSessions, createGuard, createJudge, userAgentGuard }
