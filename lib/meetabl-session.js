@@ -100,9 +100,13 @@ function meetablSession(options = {}) {
     const isActivity = req.headers[ACTIVITY_HEADER] !== 'none'
     req[known] = { id, isEarlier, isActivity, isLoaded: false, isHandled: false, isRegenerated: false }
     beforeHeaders(res, () => finish(req, res, { name, keys, events, timeouts }))
+    const { end } = res
     const restore = present(req, id && `${name}=${encodeURIComponent(keys.seal(id))}`)
     load(req, res, (error) => {
       restore()
+      endInAnyCase(req, res, end)
+      // What could not be loaded whole is no session.
+      if (error) delete req.session
       if (error) return next(error)
       noteLoad(req, events)
       walk(steps, req, res, (refusal) => {
@@ -200,6 +204,25 @@ function present(req, cookie) {
     headers.cookie = original
     if (cookies) req.cookies = cookies
     if (signedCookies) req.signedCookies = signedCookies
+  }
+}
+
+/**
+ * A session that cannot become text (a BigInt, a cycle) makes express-session throw in `res.end`, and answer no second call:
+ * the client would wait for ever. So the second one goes past it, without a session. `end` is what there was before it.
+ */
+function endInAnyCase(req, res, end) {
+  const save = res.end
+  let isBroken = false
+  res.end = function endOnce(...args) {
+    if (isBroken) return end.apply(this, args)
+    try {
+      return save.apply(this, args)
+    } catch (error) {
+      isBroken = true
+      delete req.session
+      throw error
+    }
   }
 }
 
