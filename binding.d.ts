@@ -49,8 +49,11 @@ export declare class NativeStore {
   stats(): NativeStats
 }
 
-/** Does one such call, and returns the answer when it is known at once. */
-export declare function ask(store: number, operation: number, kind: number, id: string, text: string, lifetime: number): Reply
+/**
+ * Does one such call, and returns the answer when it is known at once. `base` is one of the numbers of `calls.rs`, or the
+ * text.
+ */
+export declare function ask(store: number, operation: number, kind: number, id: string, text: string, lifetime: number, base: number | string): Reply
 
 /** The part of a checked configuration that JavaScript works with. */
 export interface NativeConfig {
@@ -95,6 +98,9 @@ export interface NativeStats {
   touches: number
   destroys: number
   corrupt: number
+  refused: number
+  merged: number
+  conflicts: number
   servedFromMemory: number
   timeouts: number
   connections: number

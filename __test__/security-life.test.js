@@ -95,6 +95,34 @@ test('a logout twice, and a destroy twice in one request, are fine', async () =>
   expect(await keys()).toEqual([])
 })
 
+test('P3 a slow request that ends after the logout makes no key', async () => {
+  let release
+  const held = new Promise((resolve) => {
+    release = resolve
+  })
+  const entered = {}
+  entered.promise = new Promise((resolve) => {
+    entered.resolve = resolve
+  })
+  const routes = (app) => {
+    app.post('/slow', async (req, res) => {
+      req.session.cart = 'apples'
+      entered.resolve()
+      await held
+      res.end()
+    })
+  }
+  const shop = await start({}, routes)
+  const ada = shop.agent({ keepAlive: false })
+  await ada.post('/login')
+  const slow = ada.post('/slow')
+  await entered.promise
+  await ada.post('/out')
+  release()
+  await slow
+  expect(await keys()).toEqual([])
+})
+
 describe('data that nobody should have written', () => {
   const ID = 'a-session-id-of-this-test'
   const cookie = `${NAME}=${encodeURIComponent(`s:${sign(ID, SECRET)}`)}`

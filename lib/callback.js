@@ -40,21 +40,22 @@ class Operations {
 
   /**
    * Starts an operation. `start(operation)` returns what the addon returns: the reply, or null for one that
-   * comes later. `read(value, life)` turns a reply into the result. Without a callback, returns a promise.
+   * comes later. `read(value, life)` turns a reply into the result, `failed()` hears that there is none. Without a
+   * callback, returns a promise.
    */
-  run(callback, start, read) {
+  run(callback, start, read, failed) {
     if (isCallback(callback)) {
-      this.#start(start, read, callback)
+      this.#start(start, read, failed, callback)
       return
     }
     const promise = new Promise((resolve, reject) => {
-      this.#start(start, read, (error, result) => (error ? reject(error) : resolve(result)))
+      this.#start(start, read, failed, (error, result) => (error ? reject(error) : resolve(result)))
     })
     return unwatched(promise)
   }
 
   // A later answer is read and given in the caller's async context: a promise would keep it, but the serializer not.
-  #start(start, read, settle) {
+  #start(start, read, failed, settle) {
     const operation = this.#free.length > 0 ? this.#free.pop() : this.#waiting.push(null) - 1
     let reply
     try {
@@ -70,7 +71,7 @@ class Operations {
       return
     }
     const context = new AsyncResource('MEETABL_SESSION', { requireManualDestroy: true })
-    this.#waiting[operation] = { settle, read, context }
+    this.#waiting[operation] = { settle, read, failed, context }
     if (++this.#underWay === 1) this.#setBusy(true)
   }
 
@@ -112,7 +113,8 @@ class Operations {
   }
 
   #fail(operation, error) {
-    const { settle, context } = this.#take(operation)
+    const { settle, failed, context } = this.#take(operation)
+    failed?.()
     inContext(context, settle, error)
   }
 

@@ -19,7 +19,11 @@ const TOGETHER = 16
 // grow without end, and copying so much takes longer than a crossing.
 const MOST_UNITS = 1 << 20
 
-const FIELDS = 5
+const FIELDS = 6
+
+// In the place of the text that a session was made from: there is none, or whatever the session has become is replaced.
+const NO_BASE = -1
+const ANY_BASE = -2
 
 class Requests {
   #store
@@ -36,19 +40,20 @@ class Requests {
   }
 
   get(operation, id) {
-    return this.#add(operation, GET, id, '', 0)
+    return this.#add(operation, GET, id, '', 0, NO_BASE)
   }
 
-  set(operation, id, text, lifetime) {
-    return this.#add(operation, SET, id, text, lifetime)
+  /** `base`: the text that the session was made from, or NO_BASE or ANY_BASE. */
+  set(operation, id, text, lifetime, base) {
+    return this.#add(operation, SET, id, text, lifetime, base)
   }
 
   touch(operation, id, lifetime) {
-    return this.#add(operation, TOUCH, id, '', lifetime)
+    return this.#add(operation, TOUCH, id, '', lifetime, NO_BASE)
   }
 
   destroy(operation, id) {
-    return this.#add(operation, DESTROY, id, '', 0)
+    return this.#add(operation, DESTROY, id, '', 0, NO_BASE)
   }
 
   /** While memory serves, each request is made at once, because the answer is known at once. */
@@ -71,19 +76,22 @@ class Requests {
   }
 
   // Returns the addon's reply, null for one that comes later.
-  #add(operation, kind, id, text, lifetime) {
-    if (this.#direct) return ask(this.#store, operation, kind, id, text, lifetime)
-    const units = id.length + text.length
+  #add(operation, kind, id, text, lifetime, base) {
+    if (this.#direct) return ask(this.#store, operation, kind, id, text, lifetime, base)
+    const hasBase = typeof base === 'string'
+    const units = id.length + text.length + (hasBase ? base.length : 0)
     if (this.#units + units > MOST_UNITS) this.send()
     this.#units += units
     this.#ids += id
     this.#texts += text
+    if (hasBase) this.#texts += base
     const at = this.#count * FIELDS
     this.#numbers[at] = operation
     this.#numbers[at + 1] = kind
     this.#numbers[at + 2] = id.length
     this.#numbers[at + 3] = text.length
     this.#numbers[at + 4] = lifetime
+    this.#numbers[at + 5] = hasBase ? base.length : base
     this.#count++
     if (units > MOST_UNITS) this.#sendAlone()
     else if (this.#count === TOGETHER) this.send()
@@ -101,4 +109,4 @@ class Requests {
   }
 }
 
-module.exports = { Requests }
+module.exports = { ANY_BASE, NO_BASE, Requests }

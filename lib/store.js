@@ -7,6 +7,7 @@ const { setImmediate: nextTurn } = require('node:timers/promises')
 const { Store } = require('express-session')
 
 const native = require('../binding')
+const { Bases } = require('./bases')
 const { Operations } = require('./callback')
 const { collectSettings } = require('./env')
 const { createError, describe, fromNative, isObject, toFailure } = require('./errors')
@@ -27,10 +28,11 @@ class RedisStore extends Store {
   #native
   #requests
   #operations = new Operations()
+  #bases
 
   constructor(options = {}) {
     super()
-    const { ttl, serializer = JSON, logger, ...rest } = checkOptions(options)
+    const { ttl, serializer = JSON, logger, concurrency = 'merge', ...rest } = checkOptions(options)
     const log = createLog(logger)
     // A function is called here; the addon is told of the default.
     const settings = { ...rest, ttl: typeof ttl === 'function' ? 86_400 : ttl }
@@ -45,6 +47,8 @@ class RedisStore extends Store {
     this.disableTTL = config.disableTTL
     this.disableTouch = config.disableTouch
     this.serializer = serializer
+    this.concurrency = concurrency
+    this.#bases = new Bases(concurrency === 'merge' && serializer === JSON)
   }
 
   get(sid, callback) {
@@ -62,10 +66,21 @@ class RedisStore extends Store {
         const lifetime = this.#lifetime(session)
         if (lifetime <= 0) return this.#requests.destroy(operation, checkId(sid))
         const text = this.#write(session)
-        return this.#requests.set(operation, checkId(sid), text, this.disableTTL ? Number.POSITIVE_INFINITY : lifetime)
+        const life = this.disableTTL ? Number.POSITIVE_INFINITY : lifetime
+        const reply = this.#requests.set(operation, checkId(sid), text, life, this.#bases.get(sid, session))
+        this.#bases.saving(sid, session, text)
+        return reply
       },
-      done
+      () => this.#bases.saved(session),
+      () => this.#bases.failed(session)
     )
+  }
+
+  /** As express-session's, and remembers what the session was made from. */
+  createSession(req, data) {
+    const session = super.createSession(req, data)
+    this.#bases.hand(data, session)
+    return session
   }
 
   touch(sid, session, callback) {
@@ -188,7 +203,12 @@ class RedisStore extends Store {
   /** The session in a stored text, with its live expiry; null when there is none in it. */
   #read(sid, text, life) {
     const session = this.#parse(sid, text)
-    if (typeof session?.then === 'function') return session.then((parsed) => this.#renew(parsed, life))
+    if (typeof session?.then !== 'function') return this.#loaded(sid, text, life, session)
+    return session.then((parsed) => this.#loaded(sid, text, life, parsed))
+  }
+
+  #loaded(sid, text, life, session) {
+    if (session !== null) this.#bases.loaded(sid, session, text)
     return this.#renew(session, life)
   }
 
@@ -275,7 +295,13 @@ function checkOptions(options) {
         "  const store = new RedisStore({ url: 'redis://localhost:6379' })"
     )
   }
-  const { serializer } = options
+  const { concurrency, serializer } = options
+  if (concurrency !== undefined && concurrency !== 'merge' && concurrency !== 'last-write') {
+    throw createError(
+      'ERR_INVALID_OPTION',
+      "The option `concurrency` is of no use. Expected 'merge' (changes of parallel requests are merged) or 'last-write'."
+    )
+  }
   if (serializer != null && ![serializer.parse, serializer.stringify].every((method) => typeof method === 'function')) {
     throw createError('ERR_INVALID_OPTION', 'The option `serializer` lacks a method. Expected `parse` and `stringify`.')
   }

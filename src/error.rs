@@ -46,6 +46,13 @@ pub enum Error {
         max_bytes: usize,
     },
 
+    /// Others changed the session faster than this save could follow.
+    #[error(
+        "The session was changed by others each time that this save was merged with their changes, and was not stored. \
+         Save it again, or change one session less often at the same time."
+    )]
+    Contended,
+
     /// A call after `close()`.
     #[error("The session store is closed. Nothing can be read or written after `close()`.")]
     Closed,
@@ -56,6 +63,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it says of Redis as a whole that it serves nobody, or only readers.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        const OUTAGES: [&str; 4] = ["READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN"];
+        matches!(self, Self::Redis(reason) if OUTAGES.iter().any(|code| reason.starts_with(code)))
+    }
+
     /// The stable code, `ERR_…`.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -67,6 +81,7 @@ impl Error {
             Self::Redis(_) => "ERR_REDIS",
             Self::Unavailable(_) => "ERR_STORE_UNAVAILABLE",
             Self::Full { .. } => "ERR_STORE_FULL",
+            Self::Contended => "ERR_STORE_CONTENDED",
             Self::Closed => "ERR_STORE_CLOSED",
             Self::Internal => "ERR_INTERNAL",
         }

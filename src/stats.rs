@@ -37,6 +37,12 @@ pub struct Stats {
     pub destroys: Counter,
     /// Reads that found something that is not a session.
     pub corrupt: Counter,
+    /// Saves whose session was gone.
+    pub refused: Counter,
+    /// Saves that were merged with another's.
+    pub merged: Counter,
+    /// Tries to save that found another text than the one the session was made from.
+    pub conflicts: Counter,
     /// Operations answered from memory.
     pub served_from_memory: Counter,
     /// Operations that waited for Redis longer than the command timeout.

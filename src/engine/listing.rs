@@ -138,7 +138,7 @@ async fn texts(
         match reply? {
             Reply::Loaded(Session::Found(record)) => found.push((id, record.text)),
             Reply::Loaded(Session::Unreadable(reason)) => shared.report_unreadable(&id, reason),
-            Reply::Loaded(Session::Missing) | Reply::Done => {}
+            _ => {}
         }
     }
     Ok(found)

@@ -5,6 +5,7 @@
 //! thread looks goes to Redis together, in the order of the calls.
 
 mod batch;
+mod contention;
 mod listing;
 mod queue;
 mod replay;
@@ -13,6 +14,7 @@ mod ticket;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
@@ -31,6 +33,7 @@ use crate::replica::{Lookup, Replica, Sequence};
 use crate::session::{Record, SessionId};
 use crate::stats::Stats;
 use crate::telemetry::{self, LogSink};
+use contention::Contended;
 pub use listing::{Entries, Listing};
 use queue::{Job, Queue, Task};
 use ticket::Tickets;
@@ -86,6 +89,8 @@ pub enum Event {
         /// How many changes that were.
         replayed: u64,
     },
+    /// A save was not made, because the session that it was made from is gone.
+    Refused,
     /// Why Redis could not be reached, or was lost.
     Error(Error),
     /// The store is closed.
@@ -116,6 +121,9 @@ struct Shared {
     replica: Arc<Replica>,
     queue: Queue,
     stats: Stats,
+    contended: Contended,
+    /// It was said that scripts are forbidden.
+    scripts_reported: AtomicBool,
     suspects: Mutex<HashMap<SessionId, bool>>,
     observer: Arc<dyn Observer>,
     /// Turns `tracing` events into the observer's log lines.
@@ -146,6 +154,8 @@ impl Engine {
             replica: replica.clone(),
             queue: Queue::default(),
             stats: Stats::default(),
+            contended: Contended::default(),
+            scripts_reported: AtomicBool::default(),
             suspects: Mutex::default(),
             observer,
             subscriber: subscriber.clone(),
@@ -269,6 +279,16 @@ impl Engine {
                 shared.queue.wake();
                 Ok(Answer::Later)
             }
+            Some(Job { operation, sequence, task: Task::Request(Request::Save(id, save)) })
+                if shared.replica.would_merge(&id, &save) =>
+            {
+                let (ticket, shared) = (Tickets::one(operation, shared.observer.clone()), shared.clone());
+                RUNTIME.spawn(async move {
+                    let request = Request::Save(id, save);
+                    ticket.answer(std::iter::once(shared.answer_request_from_memory(&request, sequence)));
+                });
+                Ok(Answer::Later)
+            }
             Some(job) => shared.answer_from_memory(&job).map(Answer::Now),
         }
     }
@@ -331,8 +351,11 @@ impl Shared {
                 Lookup::Held(record) => Some(record),
                 Lookup::Destroyed | Lookup::Unknown => None,
             })),
-            Request::Save(id, text, deadline) => {
-                self.replica.save(id, text, *deadline, sequence).map(|()| Outcome::Done)
+            Request::Save(id, save) => {
+                if !self.replica.save(id, save, self.queue.was_reached(), sequence)? {
+                    self.refuse(id);
+                }
+                Ok(Outcome::Done)
             }
             Request::Touch(id, deadline) => {
                 self.replica.touch(id, *deadline, sequence);

@@ -5,20 +5,30 @@ use std::sync::{MutexGuard, PoisonError};
 
 use super::Shared;
 use crate::error::Error;
-use crate::redis::{Connection, Request, Trouble};
+use crate::redis::{Connection, Reply, Request, Trouble};
 use crate::replica::{Change, Kind, Pending};
-use crate::session::SessionId;
+use crate::session::{Save, SessionId};
 
 /// Changes replayed in one batch, and their bytes: few enough for a slow link.
 const REPLAY_CHANGES: usize = 128;
 const REPLAY_BYTES: usize = 128 << 10;
 
+/// What a replay has done so far.
+#[derive(Default)]
+struct Progress {
+    /// Changes that Redis has now.
+    replayed: u64,
+    /// Changes that met another's, or whose session was gone: the table has something else for them now.
+    resolved: u64,
+    /// Why a change could not be written. It stays in the table, and does not keep the others back.
+    refused: Option<Error>,
+}
+
 /// Writes to Redis what changed while it was away, until nothing is left: what was destroyed first, then what was saved.
 pub(super) async fn replay(shared: &Shared, connection: &Connection) -> Result<u64, Error> {
     let mut replayed = 0;
     loop {
-        let mut progress = 0;
-        let mut refused = None;
+        let mut progress = Progress::default();
         for kind in [Kind::Destroyed, Kind::Saved] {
             let mut after = None;
             loop {
@@ -26,14 +36,14 @@ pub(super) async fn replay(shared: &Shared, connection: &Connection) -> Result<u
                 let Some(last) = pending.last() else { break };
                 after = Some(last.id.clone());
                 pending.retain(|change| !shared.suspects().contains_key(&change.id));
-                progress += replay_batch(shared, connection, &pending, &mut refused).await?;
+                replay_batch(shared, connection, pending, &mut progress).await?;
             }
         }
-        progress += replay_suspects(shared, connection, &mut refused).await?;
-        replayed += progress;
-        match refused {
+        replay_suspects(shared, connection, &mut progress).await?;
+        replayed += progress.replayed;
+        match progress.refused {
             Some(error) => return Err(error),
-            None if progress == 0 => return Ok(replayed),
+            None if progress.replayed + progress.resolved == 0 => return Ok(replayed),
             None => {}
         }
     }
@@ -41,27 +51,26 @@ pub(super) async fn replay(shared: &Shared, connection: &Connection) -> Result<u
 
 /// Those that were under way when a connection was lost, one by one: should it be one of them at which Redis hangs up, it
 /// is known then, stays in memory, and keeps the others back no longer.
-async fn replay_suspects(shared: &Shared, connection: &Connection, refused: &mut Option<Error>) -> Result<u64, Error> {
+async fn replay_suspects(shared: &Shared, connection: &Connection, progress: &mut Progress) -> Result<(), Error> {
     let suspects: Vec<_> = shared.suspects().iter().filter(|(_, guilty)| !**guilty).map(|(id, _)| id.clone()).collect();
-    let mut replayed = 0;
     for id in suspects {
         if let Some(change) = shared.replica.pending_for(&id) {
-            replayed += replay_batch(shared, connection, &[change], refused).await?;
+            replay_batch(shared, connection, vec![change], progress).await?;
         }
         shared.suspects().remove(&id);
     }
-    Ok(replayed)
+    Ok(())
 }
 
 async fn replay_batch(
     shared: &Shared,
     connection: &Connection,
-    pending: &[Pending],
-    refused: &mut Option<Error>,
-) -> Result<u64, Error> {
+    pending: Vec<Pending>,
+    progress: &mut Progress,
+) -> Result<(), Error> {
     let requests: Vec<_> = pending.iter().map(Pending::request).collect();
     if requests.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     let replies = connection.run(&shared.keys, &requests, shared.now()).await.inspect_err(|trouble| {
         if matches!(trouble, Trouble::Lost(_)) {
@@ -72,31 +81,51 @@ async fn replay_batch(
             shared.suspects().extend(pending.iter().map(|change| (change.id.clone(), alone)));
         }
     })?;
-    let mut replayed = 0;
-    for (change, reply) in pending.iter().zip(replies) {
-        match reply {
-            Ok(_) => {
+    for ((change, request), reply) in pending.iter().zip(requests).zip(replies) {
+        match (request, reply) {
+            (Request::Save(_, save), Ok(Reply::Conflict(stored))) => {
+                progress.resolved += 1;
+                shared.merge_pending(change, &save, stored);
+            }
+            (Request::Save(id, _), Ok(Reply::Gone)) => {
+                progress.resolved += 1;
+                shared.replica.settle(change);
+                shared.refuse(&id);
+            }
+            (_, Ok(_)) => {
+                progress.replayed += 1;
                 shared.replica.settle(change);
                 shared.stats.replayed.increment();
-                replayed += 1;
             }
-            // It stays in the table, and does not keep the others back.
-            Err(error) => *refused = Some(error),
+            (_, Err(error)) => progress.refused = Some(error),
         }
     }
-    Ok(replayed)
+    Ok(())
 }
 
 impl Pending {
     fn request(&self) -> Request {
         match &self.change {
-            Change::Save(text) => Request::Save(self.id.clone(), text.to_string(), self.deadline),
+            Change::Save { text, base } => {
+                let save = Save { text: text.to_string(), deadline: self.deadline, base: base.clone() };
+                Request::Save(self.id.clone(), save)
+            }
             Change::Destroy => Request::Destroy(self.id.clone()),
         }
     }
 }
 
 impl Shared {
+    fn merge_pending(&self, change: &Pending, save: &Save, stored: String) {
+        if let Some(merged) = save.merged_with(&stored) {
+            self.stats.merged.increment();
+            self.replica.rebase(change, &merged, stored);
+        } else {
+            self.report_unreadable(&change.id, "it is no JSON object");
+            self.replica.settle(change);
+        }
+    }
+
     /// Sessions that were being written when a connection was lost, and whether that happened to them alone.
     fn suspects(&self) -> MutexGuard<'_, HashMap<SessionId, bool>> {
         self.suspects.lock().unwrap_or_else(PoisonError::into_inner)

@@ -3,20 +3,24 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until};
 
 use super::batch::{Answered, Batch};
+use super::contention::{self, Waiting};
 use super::queue::{Job, Task};
 use super::replay::replay;
 use super::ticket::Tickets;
 use super::{Event, Outcome, Shared, listing};
 use crate::error::Error;
 use crate::failover::{Backoff, State};
-use crate::redis::{Connection, Trouble};
+use crate::redis::{Connection, Request, Trouble};
 use crate::replica::Sequence;
+use crate::session::SessionId;
 
 /// How often a connection without traffic is asked for a sign of life.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -142,7 +146,7 @@ impl Service {
                 biased;
                 Some(answered) = self.batches.next(), if !self.batches.is_empty() => {
                     match self.settle(answered) {
-                        Ok(()) => {}
+                        Ok(contended) => self.merge(contended),
                         // One slow answer is not an outage: a heartbeat decides.
                         Err(Trouble::TimedOut) => self.ask_for_life(),
                         Err(trouble) => return self.give_up(trouble).await,
@@ -188,10 +192,29 @@ impl Service {
         }
     }
 
-    fn settle(&mut self, answered: Answered) -> Result<(), Trouble> {
+    fn settle(&mut self, answered: Answered) -> Result<Vec<(SessionId, String)>, Trouble> {
         self.round_trip = (self.round_trip * 7 + answered.round_trip) / 8;
         self.set_reply_is_due(false);
-        answered.settle(&self.shared)
+        let settled = answered.settle(&self.shared);
+        self.report_forbidden_scripts();
+        settled
+    }
+
+    fn report_forbidden_scripts(&self) {
+        if !self.connection.may_run_scripts() && !self.shared.scripts_reported.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "This Redis user may not run scripts (EVAL, EVALSHA): parallel changes of one session are not merged, \
+                 the last save wins. Allow them to mend that."
+            );
+            self.shared.observer.flush();
+        }
+    }
+
+    fn merge(&mut self, contended: Vec<(SessionId, String)>) {
+        for (id, stored) in contended {
+            let merging = contention::settle(self.shared.clone(), self.connection.clone(), id, stored);
+            self.work.push(Box::pin(merging.map(|()| Done::Errand)));
+        }
     }
 
     fn set_reply_is_due(&mut self, is_due: bool) {
@@ -206,6 +229,11 @@ impl Service {
         let mut answered_here = Vec::new();
         for job in self.shared.queue.take() {
             match job.task {
+                Task::Request(Request::Save(id, save)) if self.shared.contended.holds(&id) => {
+                    self.shared.stats.sets.increment();
+                    let ticket = Tickets::one(job.operation, self.shared.observer.clone());
+                    self.shared.contended.add(&id, Waiting { ticket, sequence: job.sequence, save });
+                }
                 Task::Request(request) if !self.shared.replica.holds(request.id()) => {
                     self.shared.count(&request);
                     batch.add(job.operation, job.sequence, request);
@@ -288,7 +316,9 @@ impl Service {
     async fn settle_all(&mut self) {
         while let Some(answered) = self.batches.next().await {
             // Memory answered what Redis did not: all that can be done now.
-            let _ = self.settle(answered);
+            if let Ok(contended) = self.settle(answered) {
+                self.merge(contended);
+            }
         }
         while self.work.next().await.is_some() {}
     }

@@ -40,6 +40,29 @@ impl Tickets {
     }
 }
 
+impl Tickets {
+    /// Answers each that has an outcome. The others are handed back one by one, in their order.
+    pub(super) fn answer_some(
+        mut self,
+        outcomes: impl Iterator<Item = Option<Result<Outcome, Error>>>,
+    ) -> impl Iterator<Item = Tickets> {
+        let outcomes: Vec<_> = outcomes.take(self.operations.len()).collect();
+        let observer = self.observer.clone();
+        let mut open = Vec::new();
+        let operations = std::mem::take(&mut self.operations).into_iter();
+        let mut answered = operations.zip(outcomes).filter_map(|(operation, outcome)| match outcome {
+            Some(outcome) => Some((operation, outcome)),
+            None => {
+                open.push(operation);
+                None
+            }
+        });
+        observer.complete(&mut answered);
+        observer.flush();
+        open.into_iter().map(move |operation| Tickets::one(operation, observer.clone()))
+    }
+}
+
 impl Drop for Tickets {
     fn drop(&mut self) {
         if !self.operations.is_empty() {

@@ -5,21 +5,44 @@ use crate::clock::Timestamp;
 use crate::engine::Operation;
 use crate::error::Error;
 use crate::redis::Request;
-use crate::session::{Lifetime, SessionId, utf8_of};
+use crate::session::{Base, Lifetime, Save, SessionId, utf8_of};
 
 /// Numbers for each call: operation, what is asked for, lengths of its id and its text in UTF-16 units, lifetime in
-/// milliseconds (infinite for no end).
-const FIELDS: usize = 5;
+/// milliseconds (infinite for no end), and what the session was made from: the length of the end of its text that is the
+/// base, or one of [`NO_BASE`] and [`ANY_BASE`].
+const FIELDS: usize = 6;
+
+/// The session is new.
+const NO_BASE: f64 = -1.0;
+
+/// The session was loaded, and replaces whatever it has become.
+const ANY_BASE: f64 = -2.0;
 
 /// Makes a request of what JavaScript calls by number.
-pub fn request(kind: u32, id: String, text: String, lifetime: f64, now: Timestamp) -> Result<Request, Error> {
+pub fn request(
+    kind: u32,
+    id: String,
+    text: String,
+    lifetime: f64,
+    base: Base,
+    now: Timestamp,
+) -> Result<Request, Error> {
     let id = SessionId::parse(id)?;
     match kind {
         0 => Ok(Request::Load(id)),
-        1 => Ok(Request::Save(id, text, now.after(Lifetime::from_millis(lifetime)?))),
+        1 => Ok(Request::Save(id, Save { text, deadline: now.after(Lifetime::from_millis(lifetime)?), base })),
         2 => Ok(Request::Touch(id, now.after(Lifetime::from_millis(lifetime)?))),
         3 => Ok(Request::Destroy(id)),
         _ => Err(Error::Internal),
+    }
+}
+
+/// Which base a number from JavaScript means.
+pub fn base_of(number: f64, text: impl FnOnce() -> String) -> Base {
+    match number {
+        NO_BASE => Base::None,
+        ANY_BASE => Base::Any,
+        _ => Base::Text(text()),
     }
 }
 
@@ -49,9 +72,11 @@ impl Iterator for Packed {
     fn next(&mut self) -> Option<Self::Item> {
         let mut number = || self.numbers.next();
         let (operation, kind, id, text, lifetime) = (number()?, number()?, number()?, number()?, number()?);
+        let base = number()?;
         let id = utf8_of(self.ids.take(id as usize));
         let text = utf8_of(self.texts.take(text as usize));
-        Some((operation as Operation, request(kind as u32, id, text, lifetime, self.now)))
+        let base = base_of(base, || utf8_of(self.texts.take(base as usize)));
+        Some((operation as Operation, request(kind as u32, id, text, lifetime, base, self.now)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

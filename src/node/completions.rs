@@ -194,6 +194,7 @@ impl Observer for Completions {
             Event::Ready => ("ready", NONE, NONE),
             Event::Fallback => ("fallback", NONE, NONE),
             Event::Close => ("close", NONE, NONE),
+            Event::Refused => ("refused", NONE, NONE),
             Event::Reconnecting { attempt, delay_ms } => {
                 ("reconnecting", Either3::A(attempt.into()), Either3::A(to_f64(delay_ms)))
             }

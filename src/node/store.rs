@@ -7,10 +7,10 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use napi::Env;
-use napi::bindgen_prelude::{Either4, Float64ArraySlice, Null, Utf16String};
+use napi::bindgen_prelude::{Either, Either4, Float64ArraySlice, Null, Utf16String};
 use napi_derive::napi;
 
-use super::calls::{Packed, request};
+use super::calls::{Packed, base_of, request};
 use super::completions::{Completions, Deliver, Hold, flat, life, to_f64};
 use super::errors::{Code, Result};
 use super::options::{NativeConfig, NativeSetting};
@@ -18,7 +18,7 @@ use crate::clock::SystemClock;
 use crate::config::StoreConfig;
 use crate::engine::{Answer, Engine, Listing, Outcome};
 use crate::error::Error;
-use crate::session::SessionId;
+use crate::session::{Base, SessionId};
 
 /// `[value, life]` when the answer is known at once, null when it comes later.
 type Reply = Option<Vec<Either4<Null, f64, String, Vec<String>>>>;
@@ -44,10 +44,23 @@ pub fn submit(store: u32, numbers: Float64ArraySlice<'_>, ids: Utf16String, text
     })
 }
 
-/// Does one such call, and returns the answer when it is known at once.
+/// Does one such call, and returns the answer when it is known at once. `base` is one of the numbers of `calls.rs`, or the
+/// text.
 #[napi(catch_unwind)]
-pub fn ask(store: u32, operation: u32, kind: u32, id: String, text: String, lifetime: f64) -> Result<Reply> {
-    with_store(store, |engine| reply(engine.ask(operation, request(kind, id, text, lifetime, engine.now())?)))
+pub fn ask(
+    store: u32,
+    operation: u32,
+    kind: u32,
+    id: String,
+    text: String,
+    lifetime: f64,
+    base: Either<f64, String>,
+) -> Result<Reply> {
+    let base = match base {
+        Either::A(number) => base_of(number, String::new),
+        Either::B(text) => Base::Text(text),
+    };
+    with_store(store, |engine| reply(engine.ask(operation, request(kind, id, text, lifetime, base, engine.now())?)))
 }
 
 #[napi]
@@ -67,6 +80,9 @@ pub struct NativeStats {
     pub touches: f64,
     pub destroys: f64,
     pub corrupt: f64,
+    pub refused: f64,
+    pub merged: f64,
+    pub conflicts: f64,
     pub served_from_memory: f64,
     pub timeouts: f64,
     pub connections: f64,
@@ -174,6 +190,9 @@ impl NativeStore {
             touches: to_f64(stats.touches.get()),
             destroys: to_f64(stats.destroys.get()),
             corrupt: to_f64(stats.corrupt.get()),
+            refused: to_f64(stats.refused.get()),
+            merged: to_f64(stats.merged.get()),
+            conflicts: to_f64(stats.conflicts.get()),
             served_from_memory: to_f64(stats.served_from_memory.get()),
             timeouts: to_f64(stats.timeouts.get()),
             connections: to_f64(stats.connections.get()),

@@ -1,103 +1,29 @@
-//! Load, save, touch, destroy and scan, as typed requests and replies.
+//! Load, save, touch and destroy, as typed requests and replies.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
-use std::io::Write;
+use std::vec;
 
-use redis::{Cmd, Pipeline, RedisWrite, ToRedisArgs, ToSingleRedisArg, Value};
+use once_cell::sync::Lazy;
+use redis::{Cmd, Pipeline, Value};
+use sha1::{Digest, Sha1};
 
-use super::connect::{Connection, Trouble, reason};
+use super::connect::{Connection, Trouble};
+use super::keys::Keys;
+use super::session::{Session, extract};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::session::{Lifetime, Record, SessionId};
-
-/// How session ids become keys.
-#[derive(Debug, Clone)]
-pub struct Keys {
-    prefix: String,
-}
-
-impl Keys {
-    /// Keys that start with `prefix`.
-    #[must_use]
-    pub fn new(prefix: String) -> Self {
-        Self { prefix }
-    }
-
-    fn key<'a>(&'a self, id: &'a SessionId) -> Key<'a> {
-        Key { prefix: &self.prefix, id: id.as_str() }
-    }
-
-    /// The id that a key stands for. `None` for a key that this library would not have written.
-    fn id(&self, key: &[u8]) -> Option<SessionId> {
-        let id = std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?;
-        SessionId::parse(id).ok()
-    }
-
-    /// A glob that matches the keys: what is special in a glob is escaped.
-    fn pattern(&self) -> String {
-        let mut pattern = String::with_capacity(self.prefix.len() + 1);
-        for c in self.prefix.chars() {
-            if matches!(c, '*' | '?' | '[' | ']' | '^' | '\\') {
-                pattern.push('\\');
-            }
-            pattern.push(c);
-        }
-        pattern + "*"
-    }
-}
-
-/// A key, written straight into a command.
-struct Key<'a> {
-    prefix: &'a str,
-    id: &'a str,
-}
-
-impl Key<'_> {
-    fn len(&self) -> usize {
-        self.prefix.len() + self.id.len()
-    }
-
-    fn command(&self, name: &str, more_bytes: usize) -> Cmd {
-        let mut command = Cmd::with_capacity(if more_bytes == 0 { 2 } else { 5 }, name.len() + self.len() + more_bytes);
-        command.arg(name).arg(self);
-        command
-    }
-}
-
-impl ToRedisArgs for Key<'_> {
-    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
-        let mut argument = out.writer_for_next_arg();
-        // Writing to memory does not fail.
-        let _ = argument.write_all(self.prefix.as_bytes());
-        let _ = argument.write_all(self.id.as_bytes());
-    }
-}
-
-impl ToSingleRedisArg for Key<'_> {}
+use crate::session::{Base, Save, SessionId};
 
 /// Something to do with one session.
 #[derive(Debug, Clone)]
 pub enum Request {
     /// Read it.
     Load(SessionId),
-    /// Write it, until when it lives.
-    Save(SessionId, String, Option<Timestamp>),
+    /// Write it.
+    Save(SessionId, Save),
     /// Renew it, until when it lives.
     Touch(SessionId, Option<Timestamp>),
     /// Remove it.
     Destroy(SessionId),
-}
-
-/// What a read found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Session {
-    /// Nothing, or nothing any more.
-    Missing,
-    /// This.
-    Found(Record),
-    /// Something that cannot be a session, for this reason.
-    Unreadable(&'static str),
 }
 
 /// Redis's answer to a [`Request`].
@@ -105,38 +31,37 @@ pub enum Session {
 pub enum Reply {
     /// To [`Request::Load`].
     Loaded(Session),
-    /// To all the others.
+    /// It was done, and Redis tells of the next change.
     Done,
+    /// It was done, and Redis does not tell of the next change, unless the session is read again.
+    Untracked,
+    /// Nothing was done, because the session is gone.
+    Gone,
+    /// To [`Request::Save`]: nothing was written, because this text stands there instead of the base.
+    Conflict(String),
 }
 
-/// Where a scan stands.
-#[derive(Debug)]
-pub struct Page {
-    cursor: u64,
-    /// Hashes of the ids seen: a key may come twice when Redis resizes its table in the middle of a scan.
-    seen: HashSet<u64>,
-    hasher: RandomState,
-    /// Whether the last page was read.
-    pub finished: bool,
-    /// The last id that was taken from the table of this process, `None` when nothing is left to take there.
-    pub held_to: Option<Option<SessionId>>,
+/// How a save is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Script {
+    /// By its digest: Redis knows it.
+    Known,
+    /// With its text.
+    Sent,
+    /// Not at all: this user may not run scripts. The session is written if it is still there.
+    Forbidden,
 }
 
-impl Default for Page {
-    fn default() -> Self {
-        Self { cursor: 0, seen: HashSet::new(), hasher: RandomState::new(), finished: false, held_to: Some(None) }
-    }
-}
+const SAVE: &str = include_str!("save.lua");
 
-impl Page {
-    /// Notes an id. `false` when it came before.
-    pub fn is_new(&mut self, id: &SessionId) -> bool {
-        self.seen.insert(self.hasher.hash_one(id))
-    }
-}
+static SAVE_DIGEST: Lazy<String> = Lazy::new(|| digest(SAVE));
+
+/// So many requests of a kind go together at the most, so that Redis is not held up by them.
+const TOGETHER: usize = 64;
 
 impl Connection {
-    /// Does all of `requests`, in their order, in one round trip.
+    /// Does all of `requests`, in their order, in one round trip. (Those that Redis refuses in this form are sent again
+    /// in another.)
     ///
     /// # Errors
     ///
@@ -147,78 +72,109 @@ impl Connection {
         requests: &[Request],
         now: Timestamp,
     ) -> Result<Vec<Result<Reply, Error>>, Trouble> {
+        let script = if self.may_run_scripts() { Script::Known } else { Script::Forbidden };
         let mut pipeline = Pipeline::with_capacity(requests.len() * 2);
         for run in runs(requests) {
-            if run.len() > 1 {
-                pack_many(run, keys, &mut pipeline);
-            } else {
-                for request in run {
-                    request.pack(keys, now, &mut pipeline);
-                }
-            }
+            self.pack(run, keys, now, script, &mut pipeline);
         }
         let mut replies = self.send(&pipeline).await?.into_iter();
-        let mut unclear = Vec::new();
-        let mut unpacked = Vec::with_capacity(requests.len());
+        let mut answers = Vec::with_capacity(requests.len());
         for run in runs(requests) {
-            if run.len() > 1 {
-                unpack_many(run.len(), &mut replies, &mut unpacked, &mut unclear);
-            } else {
-                unpacked.extend(run.iter().map(|request| request.unpack(&mut replies)));
-            }
+            self.unpack(run, script, &mut replies, &mut answers);
         }
-        self.ask_again(keys, requests, &unclear, &mut unpacked).await?;
-        Ok(unpacked)
+        self.ask_again(keys, requests, now, &mut answers).await?;
+        Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(|_| Err(Error::Internal))).collect())
     }
 
-    /// Reads one by one what reading many at once left unclear.
+    /// Asks one by one what did not work in the form in which it was sent first.
     async fn ask_again(
         &self,
         keys: &Keys,
         requests: &[Request],
-        unclear: &[usize],
-        unpacked: &mut [Result<Reply, Error>],
+        now: Timestamp,
+        answers: &mut [Answer],
     ) -> Result<(), Trouble> {
-        if unclear.is_empty() {
-            return Ok(());
-        }
-        let mut pipeline = Pipeline::with_capacity(unclear.len() * 2);
-        for at in unclear {
-            requests[*at].pack(keys, Timestamp(0), &mut pipeline);
-        }
-        let mut replies = self.send(&pipeline).await?.into_iter();
-        for at in unclear {
-            unpacked[*at] = requests[*at].unpack(&mut replies);
+        for _ in 0..2 {
+            let open: Vec<_> = (0..answers.len()).filter(|at| answers[*at].is_err()).collect();
+            if open.is_empty() {
+                break;
+            }
+            let script = if self.may_run_scripts() { Script::Sent } else { Script::Forbidden };
+            let mut pipeline = Pipeline::with_capacity(open.len() * 2);
+            for at in &open {
+                requests[*at].pack(keys, now, script, &mut pipeline);
+            }
+            let mut replies = self.send(&pipeline).await?.into_iter();
+            for at in open {
+                answers[at] = self.unpack_one(&requests[at], script, &mut replies);
+            }
         }
         Ok(())
     }
 
-    /// Reads the next few ids under the prefix.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unavailable`] when Redis went away, [`Error::Redis`] when it refused.
-    pub async fn scan(&self, keys: &Keys, count: usize, page: &mut Page) -> Result<Vec<SessionId>, Error> {
-        let mut pipeline = Pipeline::with_capacity(1);
-        pipeline.cmd("SCAN").arg(page.cursor).arg("MATCH").arg(keys.pattern()).arg("COUNT").arg(count);
-        let reply = self.send(&pipeline).await?.into_iter().next().unwrap_or(Value::Nil);
-        let (cursor, found): (u64, Vec<Vec<u8>>) =
-            redis::from_redis_value(extract(reply)?).map_err(|error| Error::Redis(error.to_string()))?;
-        page.cursor = cursor;
-        page.finished = cursor == 0;
-        Ok(found.iter().filter_map(|key| keys.id(key)).filter(|id| page.is_new(id)).collect())
+    fn pack(&self, run: &[Request], keys: &Keys, now: Timestamp, script: Script, pipeline: &mut Pipeline) {
+        match run {
+            [Request::Load(_), _, ..] => pack_loads(run, keys, pipeline),
+            [Request::Touch(..), ..] if self.tracks() => pack_touches(run, keys, now, pipeline),
+            _ => run.iter().for_each(|request| request.pack(keys, now, script, pipeline)),
+        }
+    }
+
+    fn unpack(&self, run: &[Request], script: Script, replies: &mut vec::IntoIter<Value>, answers: &mut Vec<Answer>) {
+        match run {
+            [Request::Load(_), _, ..] => unpack_loads(run.len(), replies, answers),
+            [Request::Touch(..), ..] if self.tracks() => unpack_touches(run.len(), replies, answers),
+            _ => answers.extend(run.iter().map(|request| self.unpack_one(request, script, replies))),
+        }
+    }
+
+    /// Takes as many replies as [`Request::pack`] added commands.
+    fn unpack_one(&self, request: &Request, script: Script, replies: &mut vec::IntoIter<Value>) -> Answer {
+        let reply = next(replies);
+        match request {
+            Request::Load(_) => Ok(Session::from_replies(reply, next(replies)).map(Reply::Loaded)),
+            Request::Save(_, save) if save.base != Base::None => self.saved(reply, script),
+            Request::Touch(..) if reply == Value::Int(0) => Ok(Ok(Reply::Gone)),
+            _ => Ok(extract(reply).map(|_| Reply::Untracked)),
+        }
+    }
+
+    fn saved(&self, reply: Value, script: Script) -> Answer {
+        match reply {
+            Value::Int(1) => Ok(Ok(Reply::Done)),
+            Value::Okay => Ok(Ok(Reply::Untracked)),
+            Value::Nil => Ok(Ok(Reply::Gone)),
+            // What is no text was not written by any session store: whatever it is, the session is gone.
+            Value::BulkString(stored) => Ok(Ok(String::from_utf8(stored).map_or(Reply::Gone, Reply::Conflict))),
+            Value::ServerError(error) if error.code() == "NOSCRIPT" => Err(NotInThisForm),
+            Value::ServerError(error) if error.code() == "NOPERM" && script != Script::Forbidden => {
+                self.forbid_scripts();
+                Err(NotInThisForm)
+            }
+            other => Ok(extract(other).map(|_| Reply::Untracked)),
+        }
     }
 }
 
-/// Requests in a row that are reads, so many at the most that Redis is not held up by them; each other request alone.
+/// Redis did not take the request in this form. In another it may.
+struct NotInThisForm;
+
+type Answer = Result<Result<Reply, Error>, NotInThisForm>;
+
+/// Requests of a kind in a row, where many can go together; each other request alone.
 fn runs(requests: &[Request]) -> impl Iterator<Item = &[Request]> {
-    const MOST: usize = 64;
-    let rows = requests.chunk_by(|one, next| matches!((one, next), (Request::Load(_), Request::Load(_))));
-    rows.flat_map(|row| row.chunks(MOST))
+    let together = |one: &Request, next: &Request| {
+        matches!((one, next), (Request::Load(_), Request::Load(_)) | (Request::Touch(..), Request::Touch(..)))
+    };
+    requests.chunk_by(together).flat_map(|row| row.chunks(TOGETHER))
 }
 
-/// Reads in a row: one command for all texts, which costs Redis half of what many would.
-fn pack_many(run: &[Request], keys: &Keys, pipeline: &mut Pipeline) {
+fn next(replies: &mut vec::IntoIter<Value>) -> Value {
+    replies.next().unwrap_or(Value::Nil)
+}
+
+/// One command for all texts, which costs Redis half of what many would.
+fn pack_loads(run: &[Request], keys: &Keys, pipeline: &mut Pipeline) {
     let mut command = Cmd::with_capacity(run.len() + 1, run.len() * 64);
     command.arg("MGET");
     for request in run {
@@ -230,23 +186,42 @@ fn pack_many(run: &[Request], keys: &Keys, pipeline: &mut Pipeline) {
     }
 }
 
-/// Notes as unclear what MGET passed over although something is there, and everything when it was refused.
-fn unpack_many(
-    count: usize,
-    replies: &mut impl Iterator<Item = Value>,
-    unpacked: &mut Vec<Result<Reply, Error>>,
-    unclear: &mut Vec<usize>,
-) {
-    let texts = match replies.next() {
-        Some(Value::Array(texts)) if texts.len() == count => texts,
+/// MGET passes over what is no text, although something is there, and may be refused as a whole.
+fn unpack_loads(count: usize, replies: &mut vec::IntoIter<Value>, answers: &mut Vec<Answer>) {
+    let texts = match next(replies) {
+        Value::Array(texts) if texts.len() == count => texts,
         _ => vec![Value::Nil; count],
     };
     for text in texts {
-        let expiry = replies.next().unwrap_or(Value::Nil);
-        if text == Value::Nil && expiry != Value::Int(-2) {
-            unclear.push(unpacked.len());
+        let expiry = next(replies);
+        answers.push(if text == Value::Nil && expiry != Value::Int(-2) {
+            Err(NotInThisForm)
+        } else {
+            Ok(Session::from_replies(text, expiry).map(Reply::Loaded))
+        });
+    }
+}
+
+/// One transaction, in which each key is read after it was renewed: a write ends the tracking of a key, and only a read
+/// in the same step resumes it without a gap.
+fn pack_touches(run: &[Request], keys: &Keys, now: Timestamp, pipeline: &mut Pipeline) {
+    pipeline.cmd("MULTI");
+    for request in run {
+        request.pack(keys, now, Script::Known, pipeline);
+        pipeline.add_command(keys.key(request.id()).command("PTTL", 0));
+    }
+    pipeline.cmd("EXEC");
+}
+
+fn unpack_touches(count: usize, replies: &mut vec::IntoIter<Value>, answers: &mut Vec<Answer>) {
+    let queued = replies.by_ref().take(1 + 2 * count).filter(|reply| matches!(reply, Value::ServerError(_))).count();
+    match next(replies) {
+        Value::Array(done) if queued == 0 && done.len() == 2 * count => {
+            answers.extend(done.into_iter().step_by(2).map(|renewed| {
+                Ok(if renewed == Value::Int(0) { Ok(Reply::Gone) } else { extract(renewed).map(|_| Reply::Done) })
+            }));
         }
-        unpacked.push(session(text, expiry).map(Reply::Loaded));
+        _ => answers.extend((0..count).map(|_| Err(NotInThisForm))),
     }
 }
 
@@ -259,27 +234,33 @@ impl Request {
         }
     }
 
-    fn pack(&self, keys: &Keys, now: Timestamp, pipeline: &mut Pipeline) {
+    /// The same, where it may have been executed already.
+    #[must_use]
+    pub fn unsure(self) -> Self {
+        match self {
+            Self::Save(id, save) if save.base == Base::None => Self::Save(id, Save { base: Base::Unsure, ..save }),
+            other => other,
+        }
+    }
+
+    fn pack(&self, keys: &Keys, now: Timestamp, script: Script, pipeline: &mut Pipeline) {
         let key = keys.key(self.id());
-        // The time that a request has waited is off its life. What has none left goes at once.
-        let life = |deadline: Timestamp| deadline.since(now).max(1);
         match self {
             Self::Load(_) => {
                 pipeline.add_command(key.command("GET", 0));
                 pipeline.add_command(key.command("PTTL", 0));
             }
-            Self::Save(_, text, deadline) => {
-                let mut command = key.command("SET", text.len() + 24);
-                command.arg(text);
-                if let Some(deadline) = deadline {
-                    command.arg("PX").arg(life(*deadline));
-                }
-                pipeline.add_command(command);
+            Self::Save(id, save) => {
+                pipeline.add_command(if save.base == Base::None || script == Script::Forbidden {
+                    set(keys, id, save, now)
+                } else {
+                    run_save(keys, id, save, now, script)
+                });
             }
             Self::Touch(_, deadline) => {
                 let mut command = key.command(if deadline.is_some() { "PEXPIRE" } else { "PERSIST" }, 24);
                 if let Some(deadline) = deadline {
-                    command.arg(life(*deadline));
+                    command.arg(life(*deadline, now));
                 }
                 pipeline.add_command(command);
             }
@@ -288,69 +269,49 @@ impl Request {
             }
         }
     }
-
-    /// Takes as many replies as `pack` added commands.
-    fn unpack(&self, replies: &mut impl Iterator<Item = Value>) -> Result<Reply, Error> {
-        let mut next = || replies.next().unwrap_or(Value::Nil);
-        match self {
-            Self::Load(_) => {
-                let (text, expiry) = (next(), next());
-                Ok(Reply::Loaded(session(text, expiry)?))
-            }
-            _ => extract(next()).map(|_| Reply::Done),
-        }
-    }
 }
 
-fn session(text: Value, expiry: Value) -> Result<Session, Error> {
-    let bytes = match text {
-        Value::Nil => return Ok(Session::Missing),
-        Value::BulkString(bytes) => bytes,
-        Value::ServerError(error) if error.code() == "WRONGTYPE" => {
-            return Ok(Session::Unreadable("its key holds another type of data"));
-        }
-        other => {
-            extract(other)?;
-            return Ok(Session::Unreadable("its key holds another type of data"));
-        }
+/// An ordinary write. A session that was loaded is written only if it is still there.
+fn set(keys: &Keys, id: &SessionId, save: &Save, now: Timestamp) -> Cmd {
+    let mut command = keys.key(id).command("SET", save.text.len() + 32);
+    command.arg(&save.text);
+    if let Some(deadline) = save.deadline {
+        command.arg("PX").arg(life(deadline, now));
+    }
+    if save.is_of_a_loaded_session() {
+        command.arg("XX");
+    }
+    command
+}
+
+fn run_save(keys: &Keys, id: &SessionId, save: &Save, now: Timestamp, script: Script) -> Cmd {
+    let mut command = Cmd::with_capacity(8, save.text.len() + 200);
+    match script {
+        Script::Sent => command.arg("EVAL").arg(SAVE),
+        _ => command.arg("EVALSHA").arg(SAVE_DIGEST.as_str()),
     };
-    let lifetime = match extract(expiry)? {
-        Value::Int(-2) => return Ok(Session::Missing),
-        Value::Int(-1) => Lifetime::Unlimited,
-        Value::Int(millis) => Lifetime::Millis(u64::try_from(millis).unwrap_or(0).max(1)),
-        other => return Err(Error::Redis(format!("an expiry is a number, this was {:?}", kind(&other)))),
+    command.arg(1).arg(keys.key(id));
+    match &save.base {
+        Base::Text(base) => command.arg(digest(base)),
+        Base::Unsure => command.arg(digest(&save.text)),
+        Base::None | Base::Any => command.arg(""),
     };
-    Ok(match String::from_utf8(bytes) {
-        Ok(text) if text.is_empty() => Session::Missing,
-        Ok(text) => Session::Found(Record { text, lifetime }),
-        Err(_) => Session::Unreadable("its text is not UTF-8"),
-    })
+    command.arg(&save.text);
+    match save.deadline {
+        Some(deadline) => command.arg(life(deadline, now)),
+        None => command.arg(""),
+    };
+    command.arg(i32::from(save.base == Base::Unsure));
+    command
 }
 
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Nil => "nothing",
-        Value::BulkString(_) | Value::SimpleString(_) => "text",
-        _ => "something else",
-    }
+/// Milliseconds that are left. The time that a request has waited is off its life; what has none left goes at once.
+fn life(deadline: Timestamp, now: Timestamp) -> u64 {
+    deadline.since(now).max(1)
 }
 
-fn extract(value: Value) -> Result<Value, Error> {
-    match value {
-        Value::ServerError(error) => Err(Error::Redis(reason(&error.into()))),
-        value => Ok(value),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prefix_is_taken_literally() {
-        let keys = Keys::new(r"a*b?[c]\:".to_owned());
-        assert_eq!(keys.pattern(), r"a\*b\?\[c\]\\:*");
-        assert_eq!(keys.id(br"a*b?[c]\:sid").expect("one of ours").as_str(), "sid");
-        assert_eq!(keys.id(b"axb:sid"), None);
-    }
+fn digest(text: &str) -> String {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let bytes = Sha1::digest(text.as_bytes());
+    bytes.iter().flat_map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]).map(char::from).collect()
 }

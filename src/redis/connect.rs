@@ -1,5 +1,7 @@
 //! A connection: made, watched, given up.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -39,11 +41,8 @@ impl Trouble {
     /// What a refusal says of Redis as a whole: that it serves nobody, or only readers.
     #[must_use]
     pub fn from_refusal(error: &Error) -> Option<Self> {
-        const OUTAGES: [&str; 4] = ["READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN"];
         match error {
-            Error::Redis(reason) if OUTAGES.iter().any(|code| reason.starts_with(code)) => {
-                Some(Self::Lost(reason.clone()))
-            }
+            Error::Redis(reason) if error.is_outage() => Some(Self::Lost(reason.clone())),
             _ => None,
         }
     }
@@ -54,6 +53,7 @@ impl Trouble {
 pub struct Connection {
     inner: MultiplexedConnection,
     lost: watch::Sender<bool>,
+    scripts_forbidden: Arc<AtomicBool>,
 }
 
 impl Connection {
@@ -113,7 +113,23 @@ impl Connection {
             });
         }
         let inner = client(endpoint, protocol)?.get_multiplexed_async_connection_with_config(&config).await?;
-        Ok(Self { inner, lost })
+        Ok(Self { inner, lost, scripts_forbidden: Arc::default() })
+    }
+
+    /// Whether this user may run scripts, as far as is known.
+    #[must_use]
+    pub fn may_run_scripts(&self) -> bool {
+        !self.scripts_forbidden.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn forbid_scripts(&self) {
+        self.scripts_forbidden.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether Redis tells this connection of changes that others make.
+    #[must_use]
+    pub(super) fn tracks(&self) -> bool {
+        false
     }
 
     /// Sends a pipeline, in the order of the calls, and waits for all of its replies. A refusal by the server stands

@@ -2,6 +2,12 @@
 
 mod commands;
 mod connect;
+mod keys;
+mod scan;
+mod session;
 
-pub use commands::{Keys, Page, Reply, Request, Session};
+pub use commands::{Reply, Request};
 pub use connect::{Connection, Trouble};
+pub use keys::Keys;
+pub use scan::Page;
+pub use session::Session;

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
-use crate::session::{Lifetime, Record, SessionId};
+use crate::session::{Base, Lifetime, Record, Save, SessionId};
 pub use table::{Change, Kind, Sequence};
 use table::{Entry, Table};
 
@@ -97,25 +97,58 @@ impl Replica {
         match self.table().get(id).filter(|entry| entry.is_live(now)) {
             None => Lookup::Unknown,
             Some(Entry { change: Change::Destroy, .. }) => Lookup::Destroyed,
-            Some(Entry { change: Change::Save(text), deadline, .. }) => {
+            Some(Entry { change: Change::Save { text, .. }, deadline, .. }) => {
                 Lookup::Held(Record { text: text.to_string(), lifetime: remaining(*deadline, now) })
             }
         }
     }
 
-    /// Holds a session until Redis has it.
+    /// Holds a session until Redis has it. `false` when it is refused, because the session that it was made from is gone.
+    /// One that the table does not know may be in Redis, if there is one to be `in_redis`.
     ///
     /// # Errors
     ///
     /// [`Error::Full`]; then the table is as before.
-    pub fn save(
-        &self,
-        id: &SessionId,
-        text: &str,
-        deadline: Option<Timestamp>,
-        sequence: Sequence,
-    ) -> Result<(), Error> {
-        self.put(id, Change::Save(text.into()), deadline, sequence)
+    pub fn save(&self, id: &SessionId, save: &Save, in_redis: bool, sequence: Sequence) -> Result<bool, Error> {
+        let now = self.clock.now();
+        let mut table = self.table();
+        let (text, base, deadline, sequence) = match table.get(id).filter(|entry| entry.is_live(now)) {
+            Some(Entry { change: Change::Save { text, base }, deadline, sequence: held }) if *held > sequence => {
+                // It comes late: what was made of the session since is the later save. And Redis may not even have this.
+                let later = Save { text: text.to_string(), deadline: *deadline, base: save.base.clone() };
+                let text = if matches!(save.base, Base::Text(_)) { later.merged_with(&save.text) } else { None };
+                let base = if *base == Base::None { Base::None } else { save.base.clone() };
+                (text.unwrap_or(later.text), base, *deadline, *held)
+            }
+            Some(Entry { sequence: held, .. }) if *held > sequence => return Ok(false),
+            Some(Entry { change: Change::Save { text, base }, .. }) => {
+                let merged = save.merged_with(text).unwrap_or_else(|| save.text.clone());
+                let base = if save.base == Base::None { Base::None } else { base.clone() };
+                (merged, base, save.deadline, sequence)
+            }
+            Some(_) if save.is_of_a_loaded_session() => return Ok(false),
+            None if save.is_of_a_loaded_session() && !in_redis => return Ok(false),
+            _ => (save.text.clone(), save.base.clone(), save.deadline, sequence),
+        };
+        Self::put(&mut table, self.max_bytes, id, Change::Save { text: text.into(), base }, deadline, sequence)?;
+        self.note_size(&table);
+        Ok(true)
+    }
+
+    /// Whether such a save means merging, which takes time.
+    pub fn would_merge(&self, id: &SessionId, save: &Save) -> bool {
+        let Base::Text(base) = &save.base else { return false };
+        !self.is_empty()
+            && matches!(self.table().get(id), Some(Entry { change: Change::Save { text, .. }, .. }) if **text != **base)
+    }
+
+    /// Something else than the base of this change stands in Redis: what came of the two is to be written over that.
+    pub fn rebase(&self, pending: &Pending, merged: &str, stored: String) {
+        let mut table = self.table();
+        if table.get(&pending.id).is_some_and(|entry| entry.sequence == pending.sequence) {
+            let change = Change::Save { text: merged.into(), base: Base::Text(stored) };
+            table.put(pending.id.clone(), change, pending.deadline, pending.sequence);
+        }
     }
 
     /// Remembers that a session is destroyed, until `deadline`: by then Redis has forgotten it too.
@@ -124,7 +157,12 @@ impl Replica {
     ///
     /// [`Error::Full`]; then the table is as before. Fail closed: a logout that cannot be remembered is not done.
     pub fn destroy(&self, id: &SessionId, deadline: Timestamp, sequence: Sequence) -> Result<(), Error> {
-        self.put(id, Change::Destroy, Some(deadline), sequence)
+        let mut table = self.table();
+        if table.get(id).is_none_or(|entry| entry.sequence <= sequence) {
+            Self::put(&mut table, self.max_bytes, id, Change::Destroy, Some(deadline), sequence)?;
+            self.note_size(&table);
+        }
+        Ok(())
     }
 
     /// Forgets a session that only this process ever had.
@@ -143,11 +181,8 @@ impl Replica {
     pub fn touch(&self, id: &SessionId, deadline: Option<Timestamp>, sequence: Sequence) {
         let now = self.clock.now();
         let mut table = self.table();
-        if let Some(Entry { change: Change::Save(text), sequence: held, .. }) = table.get(id)
-            && *held < sequence
-            && table.get(id).is_some_and(|entry| entry.is_live(now))
-        {
-            let change = Change::Save(text.clone());
+        if let Some(entry) = table.get(id).filter(|entry| entry.is_session(now) && entry.sequence < sequence) {
+            let change = entry.change.clone();
             table.put(id.clone(), change, deadline, sequence);
         }
     }
@@ -174,7 +209,7 @@ impl Replica {
         let table = self.table();
         let sessions =
             table.after(id).filter(|(_, entry)| entry.is_live(now)).filter_map(|(id, entry)| match &entry.change {
-                Change::Save(text) => Some((id.clone(), text.to_string())),
+                Change::Save { text, .. } => Some((id.clone(), text.to_string())),
                 Change::Destroy => None,
             });
         sessions.take(limit).collect()
@@ -218,25 +253,25 @@ impl Replica {
     }
 
     fn put(
-        &self,
+        table: &mut Table,
+        max_bytes: usize,
         id: &SessionId,
         change: Change,
         deadline: Option<Timestamp>,
         sequence: Sequence,
     ) -> Result<(), Error> {
-        let mut table = self.table();
-        if table.get(id).is_some_and(|entry| entry.sequence > sequence) {
-            return Ok(());
-        }
-        if table.bytes_with(id, &change) > change.share_of(self.max_bytes) {
-            return Err(Error::Full { max_bytes: self.max_bytes });
+        if table.bytes_with(id, &change) > change.share_of(max_bytes) {
+            return Err(Error::Full { max_bytes });
         }
         table.put(id.clone(), change, deadline, sequence);
+        Ok(())
+    }
+
+    fn note_size(&self, table: &Table) {
         self.entries.store(table.len(), Ordering::Release);
         if table.len() == 1 {
             self.occupied.notify_one();
         }
-        Ok(())
     }
 
     /// The table is whole at every point where a panic could leave the lock poisoned.
@@ -263,6 +298,10 @@ mod tests {
         SessionId::parse(text).expect("a usable id")
     }
 
+    fn new(text: &str, deadline: u64) -> Save {
+        Save { text: text.to_owned(), deadline: Some(Timestamp(deadline)), base: Base::None }
+    }
+
     fn record(text: &str, millis: u64) -> Record {
         Record { text: text.into(), lifetime: Lifetime::Millis(millis) }
     }
@@ -270,7 +309,7 @@ mod tests {
     #[test]
     fn holds_a_session_until_its_deadline() {
         let (replica, clock) = replica(1 << 20);
-        replica.save(&id("a"), "text", Some(Timestamp(100)), 1).expect("there is room");
+        replica.save(&id("a"), &new("text", 100), true, 1).expect("there is room");
         clock.advance(99);
         assert_eq!(replica.load(&id("a")), Lookup::Held(record("text", 1)));
         clock.advance(1);
@@ -282,7 +321,7 @@ mod tests {
     #[test]
     fn a_destroyed_session_stays_destroyed() {
         let (replica, _clock) = replica(1 << 20);
-        replica.save(&id("a"), "text", Some(Timestamp(100)), 1).expect("there is room");
+        replica.save(&id("a"), &new("text", 100), true, 1).expect("there is room");
         replica.destroy(&id("a"), Timestamp(1000), 2).expect("there is room");
         replica.touch(&id("a"), Some(Timestamp(100)), 3);
         assert_eq!(replica.load(&id("a")), Lookup::Destroyed);
@@ -293,8 +332,8 @@ mod tests {
     #[test]
     fn refuses_what_does_not_fit_and_keeps_what_it_has() {
         let (replica, _clock) = replica(4096);
-        replica.save(&id("a"), "small", Some(Timestamp(100)), 1).expect("there is room");
-        let error = replica.save(&id("b"), &"x".repeat(5000), Some(Timestamp(100)), 2).expect_err("too big");
+        replica.save(&id("a"), &new("small", 100), true, 1).expect("there is room");
+        let error = replica.save(&id("b"), &new(&"x".repeat(5000), 100), true, 2).expect_err("too big");
         assert_eq!(error.code(), "ERR_STORE_FULL");
         assert_eq!(replica.load(&id("a")), Lookup::Held(record("small", 100)));
         assert_eq!(replica.load(&id("b")), Lookup::Unknown);
@@ -303,9 +342,9 @@ mod tests {
     #[test]
     fn lets_go_of_what_redis_has_unless_it_changed_again() {
         let (replica, _clock) = replica(1 << 20);
-        replica.save(&id("a"), "first", Some(Timestamp(100)), 1).expect("there is room");
+        replica.save(&id("a"), &new("first", 100), true, 1).expect("there is room");
         let sent = replica.pending(Kind::Saved, None, 10, 1 << 20).remove(0);
-        replica.save(&id("a"), "second", Some(Timestamp(100)), 2).expect("there is room");
+        replica.save(&id("a"), &new("second", 100), true, 2).expect("there is room");
         replica.settle(&sent);
         assert_eq!(replica.load(&id("a")), Lookup::Held(record("second", 100)));
         replica.settle(&replica.pending(Kind::Saved, None, 10, 1 << 20).remove(0));
@@ -317,7 +356,7 @@ mod tests {
     fn an_earlier_call_never_undoes_a_later_one() {
         let (replica, _clock) = replica(1 << 20);
         replica.destroy(&id("a"), Timestamp(1000), 5).expect("there is room");
-        replica.save(&id("a"), "late", Some(Timestamp(100)), 4).expect("it is ignored");
+        replica.save(&id("a"), &new("late", 100), true, 4).expect("it is ignored");
         assert_eq!(replica.load(&id("a")), Lookup::Destroyed, "P3: a destroyed session was brought back");
         replica.supersede(&id("a"), 4);
         assert_eq!(replica.load(&id("a")), Lookup::Destroyed);
@@ -329,7 +368,7 @@ mod tests {
     fn a_listing_goes_on_where_it_stopped() {
         let (replica, _clock) = replica(1 << 20);
         for name in ["a", "b", "c", "d"] {
-            replica.save(&id(name), name, Some(Timestamp(100)), 1).expect("there is room");
+            replica.save(&id(name), &new(name, 100), true, 1).expect("there is room");
         }
         replica.destroy(&id("b"), Timestamp(100), 2).expect("there is room");
         let entry = |name: &str| (id(name), name.to_owned());
@@ -344,14 +383,14 @@ mod tests {
         let (replica, _clock) = replica(8192);
         let refused = (0..100).map(|n| replica.destroy(&id(&format!("unknown-{n}")), Timestamp(1000), n));
         assert!(refused.filter(Result::is_err).count() > 0, "a share of the table is theirs, and no more");
-        replica.save(&id("a"), &"x".repeat(7000), Some(Timestamp(100)), 200).expect("there is room");
+        replica.save(&id("a"), &new(&"x".repeat(7000), 100), true, 200).expect("there is room");
     }
 
     #[test]
     fn a_batch_of_changes_is_bounded() {
         let (replica, _clock) = replica(1 << 20);
         for n in 0..10 {
-            replica.save(&id(&format!("{n}")), &"x".repeat(1000), Some(Timestamp(100)), n).expect("there is room");
+            replica.save(&id(&format!("{n}")), &new(&"x".repeat(1000), 100), true, n).expect("there is room");
         }
         assert_eq!(replica.pending(Kind::Saved, None, 3, 1 << 20).len(), 3);
         assert_eq!(replica.pending(Kind::Saved, None, 10, 2500).len(), 3);

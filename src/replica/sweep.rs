@@ -40,7 +40,7 @@ impl Replica {
 mod tests {
     use super::*;
     use crate::clock::{ManualClock, Timestamp};
-    use crate::session::SessionId;
+    use crate::session::{Base, Save, SessionId};
 
     #[test]
     fn frees_all_that_expired_and_nothing_else() {
@@ -48,7 +48,8 @@ mod tests {
         let replica = Replica::new(clock.clone(), 1 << 30);
         for n in 0..2500u64 {
             let id = SessionId::parse(format!("session-{n}")).expect("a usable id");
-            replica.save(&id, "text", Some(Timestamp(n + 1)), n).expect("there is room");
+            let save = Save { text: "text".to_owned(), deadline: Some(Timestamp(n + 1)), base: Base::None };
+            replica.save(&id, &save, true, n).expect("there is room");
         }
         clock.advance(2000);
         let slices = std::iter::repeat_with(|| replica.sweep_slice()).take_while(|more| *more).count();

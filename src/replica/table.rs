@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::session::SessionId;
+use crate::session::{Base, SessionId};
 
 /// The place of a call among all calls of a store.
 pub type Sequence = u64;
@@ -13,8 +13,13 @@ pub type Sequence = u64;
 /// What was done to a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// It was written, with this text.
-    Save(Arc<str>),
+    /// It was written.
+    Save {
+        /// Its text.
+        text: Arc<str>,
+        /// What Redis had when the first of these changes was made.
+        base: Base,
+    },
     /// It was destroyed.
     Destroy,
 }
@@ -24,16 +29,17 @@ impl Change {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Save(_) => Kind::Saved,
+            Self::Save { .. } => Kind::Saved,
             Self::Destroy => Kind::Destroyed,
         }
     }
 
-    /// How long its text is.
+    /// How long its texts are.
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Save(text) => text.len(),
+            Self::Save { text, base: Base::Text(base) } => text.len() + base.len(),
+            Self::Save { text, .. } => text.len(),
             Self::Destroy => 0,
         }
     }
@@ -42,7 +48,7 @@ impl Change {
     /// make them: a visitor who logs in gives up the id that was made for the login page.
     pub(super) fn share_of(&self, bytes: usize) -> usize {
         match self {
-            Self::Save(_) => bytes,
+            Self::Save { .. } => bytes,
             Self::Destroy => bytes / 4,
         }
     }
@@ -73,7 +79,7 @@ impl Entry {
     }
 
     pub(super) fn is_session(&self, now: Timestamp) -> bool {
-        self.is_live(now) && matches!(self.change, Change::Save(_))
+        self.is_live(now) && matches!(self.change, Change::Save { .. })
     }
 }
 

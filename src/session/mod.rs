@@ -7,5 +7,5 @@ mod text;
 
 pub use id::SessionId;
 pub use merge::merge;
-pub use record::{Lifetime, Record};
+pub use record::{Base, Lifetime, Record, Save};
 pub use text::utf8_of;

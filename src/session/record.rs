@@ -1,5 +1,7 @@
 //! A session's text and how long it lives.
 
+use super::merge::merge;
+use crate::clock::Timestamp;
 use crate::error::Error;
 
 /// How long a session lives from the moment it is written.
@@ -50,6 +52,49 @@ pub struct Record {
     pub text: String,
     /// How long it has to live.
     pub lifetime: Lifetime,
+}
+
+/// What a save was made from, and so what it may replace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Base {
+    /// Nothing that is known: the session is new, or its caller wants it written whatever is there.
+    None,
+    /// As [`Base::None`], and an earlier try of this very write may have been executed.
+    Unsure,
+    /// The session as it was loaded, whatever it was: a session that is gone meanwhile stays gone.
+    Any,
+    /// This text: what others made of it meanwhile is merged, and a session that is gone stays gone.
+    Text(String),
+}
+
+/// A session to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Save {
+    /// What the serializer made of it.
+    pub text: String,
+    /// When it ends, `None` when it does not.
+    pub deadline: Option<Timestamp>,
+    /// What it was made from.
+    pub base: Base,
+}
+
+impl Save {
+    /// Whether it is worth nothing once that session is gone.
+    #[must_use]
+    pub fn is_of_a_loaded_session(&self) -> bool {
+        matches!(self.base, Base::Any | Base::Text(_))
+    }
+
+    /// The text to write where `stored` stands instead of the base. `None` when what is stored is no session.
+    #[must_use]
+    pub fn merged_with(&self, stored: &str) -> Option<String> {
+        match &self.base {
+            Base::None | Base::Any => Some(self.text.clone()),
+            Base::Unsure => merge("{}", &self.text, stored),
+            Base::Text(base) if base == stored => Some(self.text.clone()),
+            Base::Text(base) => merge(base, &self.text, stored),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,60 @@
+'use strict'
+
+// The text that each session object was last in step with. A save says what it was made from, so that only what this
+// request changed is written over what others have made of the session meanwhile, and one that is gone stays gone.
+
+const { ANY_BASE, NO_BASE } = require('./requests')
+
+/** Kept beside the sessions, so that nothing is added to them. */
+class Bases {
+  #merges
+  #known = new WeakMap()
+
+  /** Without `merges` a loaded session replaces what others have made of it. */
+  constructor(merges) {
+    this.#merges = merges
+  }
+
+  /** `data` was read from the store. */
+  loaded(sid, data, text) {
+    this.#known.set(data, { sid, text, before: undefined })
+  }
+
+  /** `data` has become the session object of a request. */
+  hand(data, session) {
+    const base = this.#known.get(data)
+    if (base !== undefined) this.#known.set(session, base)
+  }
+
+  /** What to save this session over, as lib/requests.js has it. */
+  get(sid, session) {
+    const base = this.#known.get(session)
+    if (base === undefined || base.sid !== sid) return NO_BASE
+    return this.#merges ? base.text : ANY_BASE
+  }
+
+  // Calls take effect in their order, so the next save is made from this one before it is answered.
+  saving(sid, session, text) {
+    const before = this.#known.get(session)
+    if (before !== undefined || isOfRequest(session)) this.#known.set(session, { sid, text, before })
+  }
+
+  saved(session) {
+    const base = this.#known.get(session)
+    if (base !== undefined) base.before = undefined
+  }
+
+  /** A save failed: the session is in step with what it was before. */
+  failed(session) {
+    const before = this.#known.get(session)?.before
+    if (before === undefined) this.#known.delete(session)
+    else this.#known.set(session, before)
+  }
+}
+
+// What a caller made itself is written as it is, each time.
+function isOfRequest(session) {
+  return typeof session.save === 'function'
+}
+
+module.exports = { Bases }

@@ -1,0 +1,84 @@
+//! How session ids become keys, and keys ids.
+
+use std::io::Write;
+
+use redis::{Cmd, RedisWrite, ToRedisArgs, ToSingleRedisArg};
+
+use crate::session::SessionId;
+
+/// How session ids become keys.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    /// Keys that start with `prefix`.
+    #[must_use]
+    pub fn new(prefix: String) -> Self {
+        Self { prefix }
+    }
+
+    pub(super) fn key<'a>(&'a self, id: &'a SessionId) -> Key<'a> {
+        Key { prefix: &self.prefix, id: id.as_str() }
+    }
+
+    /// The id that a key stands for. `None` for a key that this library would not have written.
+    #[must_use]
+    pub fn id(&self, key: &[u8]) -> Option<SessionId> {
+        let id = std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?;
+        SessionId::parse(id).ok()
+    }
+
+    /// A glob that matches the keys: what is special in a glob is escaped.
+    pub(super) fn pattern(&self) -> String {
+        let mut pattern = String::with_capacity(self.prefix.len() + 1);
+        for c in self.prefix.chars() {
+            if matches!(c, '*' | '?' | '[' | ']' | '^' | '\\') {
+                pattern.push('\\');
+            }
+            pattern.push(c);
+        }
+        pattern + "*"
+    }
+}
+
+/// A key, written straight into a command.
+pub(super) struct Key<'a> {
+    prefix: &'a str,
+    id: &'a str,
+}
+
+impl Key<'_> {
+    /// A command whose first argument is this key, with room for a few more arguments of so many bytes.
+    pub(super) fn command(&self, name: &str, more_bytes: usize) -> Cmd {
+        let bytes = name.len() + self.prefix.len() + self.id.len() + more_bytes;
+        let mut command = Cmd::with_capacity(if more_bytes == 0 { 2 } else { 5 }, bytes);
+        command.arg(name).arg(self);
+        command
+    }
+}
+
+impl ToRedisArgs for Key<'_> {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        let mut argument = out.writer_for_next_arg();
+        // Writing to memory does not fail.
+        let _ = argument.write_all(self.prefix.as_bytes());
+        let _ = argument.write_all(self.id.as_bytes());
+    }
+}
+
+impl ToSingleRedisArg for Key<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_taken_literally() {
+        let keys = Keys::new(r"a*b?[c]\:".to_owned());
+        assert_eq!(keys.pattern(), r"a\*b\?\[c\]\\:*");
+        assert_eq!(keys.id(br"a*b?[c]\:sid").expect("one of ours").as_str(), "sid");
+        assert_eq!(keys.id(b"axb:sid"), None);
+    }
+}
