@@ -1,8 +1,6 @@
 export interface SessionWatchOptions {
   /** A cheap GET route behind the session middleware: its headers tell when the session ends. */
   url: string
-  /** How long before the end the warning comes, in milliseconds: at least 20000, default 120000. */
-  warnBeforeMs?: number
   /** What the dialog says. */
   texts?: { title?: string; idle?: string; absolute?: string; stay?: string; close?: string }
 }

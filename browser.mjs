@@ -8,8 +8,6 @@
 // and `session-expired`.
 
 const SECOND = 1000
-const WARN_BEFORE_MS = 120 * SECOND
-const WARN_BEFORE_MIN_MS = 20 * SECOND
 // While a warning shows, another tab may go on working: so often it is asked whether one did.
 const ASK_AGAIN_MS = 10 * SECOND
 // Timers stop while a computer sleeps: a long wait is cut into pieces.
@@ -24,15 +22,14 @@ const TEXTS = {
 }
 
 /** Starts watching; the returned object's `stop()` ends it. `url` is a cheap GET route behind the session middleware. */
-export function watchSession({ url, warnBeforeMs = WARN_BEFORE_MS, texts = {} }) {
-  const watch = new Watch(url, Math.max(WARN_BEFORE_MIN_MS, warnBeforeMs), { ...TEXTS, ...texts })
+export function watchSession({ url, texts = {} }) {
+  const watch = new Watch(url, { ...TEXTS, ...texts })
   watch.start()
   return { stop: () => watch.stop() }
 }
 
 class Watch {
   #url
-  #warnBeforeMs
   #texts
   #timer
   #dialog = null
@@ -40,9 +37,8 @@ class Watch {
   #isWarning = false
   #onVisible = () => document.visibilityState === 'visible' && this.#ask()
 
-  constructor(url, warnBeforeMs, texts) {
+  constructor(url, texts) {
     this.#url = url
-    this.#warnBeforeMs = warnBeforeMs
     this.#texts = texts
   }
 
@@ -58,29 +54,41 @@ class Watch {
   }
 
   /** What the server knows. A request that fails tells nothing: it is asked again. */
-  async #ask(isActivity = false) {
+  async #ask() {
     clearTimeout(this.#timer)
+    const headers = await this.#request({ 'Session-Activity': 'none' })
+    if (headers === null) this.#wait(ASK_AGAIN_MS)
+    // Without a session there is nothing to watch, until somebody signs in: a page that does calls `watchSession` anew.
+    else if (!headers.has('Session-Expires-In')) this.#expire()
+    else this.#hear(headers)
+  }
+
+  async #request(headers) {
     try {
-      const headers = isActivity ? {} : { 'Session-Activity': 'none' }
       const answer = await fetch(this.#url, { headers, cache: 'no-store', credentials: 'same-origin' })
-      this.#hear(answer.headers.get('Session-Expires-In'), answer.headers.get('Session-Warning'))
+      return answer.headers
     } catch {
-      this.#wait(ASK_AGAIN_MS)
+      return null
     }
   }
 
-  #hear(seconds, reason) {
-    // Without a session there is nothing to watch, until somebody signs in: a page that does calls `watchSession` anew.
-    if (seconds === null) return this.#expire()
+  #hear(headers) {
     this.#isKnown = true
-    const leftMs = Number(seconds) * SECOND
-    if (leftMs > this.#warnBeforeMs && reason === null) {
+    const leftMs = Number(headers.get('Session-Expires-In')) * SECOND
+    const reason = headers.get('Session-Warning')
+    if (reason === null) {
       this.#continue()
-      this.#wait(leftMs - this.#warnBeforeMs)
+      this.#wait(Number(headers.get('Session-Warning-In')) * SECOND)
     } else {
-      this.#warn(leftMs, reason ?? 'idle')
+      this.#warn(leftMs, reason)
       this.#wait(Math.min(ASK_AGAIN_MS, leftMs))
     }
+  }
+
+  /** What a person asked for, and so activity. */
+  async #stay() {
+    await this.#request({})
+    await this.#ask()
   }
 
   #wait(ms) {
@@ -91,7 +99,7 @@ class Watch {
   #warn(expiresInMs, reason) {
     if (this.#isWarning) return
     this.#isWarning = true
-    const staySignedIn = () => this.#ask(true)
+    const staySignedIn = () => this.#stay()
     const detail = { expiresInMs, reason, staySignedIn }
     const isDefault = document.dispatchEvent(new CustomEvent('session-warning', { detail, cancelable: true }))
     if (isDefault) this.#showDialog(reason, staySignedIn)

@@ -106,7 +106,9 @@ class Timeouts {
     const left = Math.max(0, Math.min(idle, absolute))
     if (left === Number.POSITIVE_INFINITY) return
     res.setHeader('Session-Expires-In', Math.floor(left / SECOND))
-    if (left <= this.#warnBeforeMs) res.setHeader('Session-Warning', absolute <= idle ? 'absolute' : 'idle')
+    const warnsIn = left - this.#warnBeforeMs
+    if (warnsIn <= 0) res.setHeader('Session-Warning', absolute <= idle ? 'absolute' : 'idle')
+    else if (!isActivity) res.setHeader('Session-Warning-In', Math.ceil(warnsIn / SECOND))
   }
 
   // express-session calls `touch` at the end of a request, and then saves or touches what is stored: the store ends a

@@ -68,5 +68,5 @@ createServer(app).on('upgrade', async (req) => {
   if (found) expectAssignable<Session>(found)
 })
 
-expectType<{ stop(): void }>(watchSession({ url: '/session', warnBeforeMs: 20_000, texts: { stay: 'Bleiben' } }))
+expectType<{ stop(): void }>(watchSession({ url: '/session', texts: { stay: 'Bleiben' } }))
 expectError(watchSession({}))
