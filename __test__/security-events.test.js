@@ -271,6 +271,18 @@ describe('P9 a listener that fails', () => {
   })
 })
 
+test('P9 a logger that throws changes nothing for the request', async () => {
+  const broken = () => {
+    throw new Error('the log is full')
+  }
+  const logger = { debug: () => {}, info: broken, warn: broken, error: broken }
+  const shop = await start({ logger, store: new session.MemoryStore() })
+  const ada = shop.agent()
+  expect((await ada.post('/in', {}, FIREFOX)).status).toBe(200)
+  expect(await ada.get('/', CURL)).toMatchObject({ status: 401, text: '{"error":"session_invalid"}' })
+  expect(shop.events.map(({ type }) => type)).toEqual(['session_created', 'user_agent_mismatch'])
+})
+
 test('A5 16.2 two requests of one session can be told to be of one session', async () => {
   const store = new session.MemoryStore()
   const shop = await start({ store, userAgent: { mode: 'report' } })

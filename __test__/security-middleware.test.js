@@ -8,6 +8,7 @@ const { laterForAll, laterForEach } = require('./support/later')
 const { startRedis } = require('./support/redis')
 const { runScript } = require('./support/script')
 const { idIn, NAME, readsOf, SECRET, startSecured, withEnv } = require('./support/secured')
+const { until } = require('./support/until')
 
 const EARLIER = 'an earlier secret of the security tests, as long'
 const FIREFOX = { 'user-agent': 'Mozilla/5.0 Firefox/128.0' }
@@ -508,6 +509,51 @@ describe('P8 what cannot be told fails closed', () => {
     store.get = (_id, callback) =>
       setImmediate(callback, Object.assign(new Error('the disk is full'), { code: 'E_DISK' }))
     expect(await ada.get('/', FIREFOX)).toMatchObject({ status: 500, body: { code: 'E_DISK' } })
+  })
+
+  test('a Redis that is stalled, and one that is full, are no open doors', async () => {
+    const own = await startRedis()
+    later(() => own.stop())
+    const shop = await startSecured({
+      redis: own,
+      options: { csrf: {}, redis: { port: own.port, commandTimeoutMs: 100 } }
+    })
+    later(() => shop.close())
+    const ada = shop.agent()
+    const { csrfToken } = (await ada.get('/token', FIREFOX)).body
+    const proof = { ...FIREFOX, 'x-csrf-token': csrfToken }
+    await ada.post('/in', {}, proof)
+    const cookie = ada.cookieHeader('/')
+    const attack = async () => {
+      const stolen = await shop.agent().get('/', { ...CURL, cookie })
+      expect(stolen.body.user ?? null).toBeNull()
+      const forged = await shop.agent().post('/in', {}, { ...FIREFOX, cookie, 'sec-fetch-site': 'cross-site' })
+      expect(forged.status).toBe(403)
+      const unsigned = await shop.agent().get('/', { ...FIREFOX, cookie: cookieWith(idIn(cookie), EARLIER) })
+      expect(unsigned.body.user).toBeNull()
+    }
+
+    await own.command('CONFIG', 'SET', 'maxmemory', '1')
+    await attack()
+    await own.command('CONFIG', 'SET', 'maxmemory', '0')
+    await own.pause()
+    await attack()
+    own.resume()
+    await until(() => shop.store.state === 'ready', { what: 'the store to be back' })
+    await attack()
+  })
+
+  test('a header that was hidden is back when an id cannot be made', () => {
+    const sessions = meetablSession({
+      secret: SECRET,
+      logger: false,
+      store: new session.MemoryStore(),
+      genid: () => null
+    })
+    const req = { headers: { cookie: 'a=1; b=2' }, url: '/', method: 'GET' }
+    const res = new http.ServerResponse(req)
+    expect(() => sessions(req, res, () => {})).toThrow(expect.objectContaining({ code: 'ERR_INVALID_SESSION_ID' }))
+    expect(req.headers.cookie).toBe('a=1; b=2')
   })
 
   test.each([

@@ -181,13 +181,21 @@ describe('A5 7.3.2 the absolute timeout', () => {
     expect((await now.agent().get('/', { cookie })).body.user).toBeNull()
   })
 
-  test('a destroy that fails does not bring it back', async () => {
+  test.each([
+    ['fails', (_id, callback) => setImmediate(callback, new Error('the store cannot destroy'))],
+    [
+      'throws',
+      () => {
+        throw new Error('the store cannot destroy')
+      }
+    ]
+  ])('a destroy that %s does not bring it back', async (_, destroy) => {
     const store = new session.MemoryStore()
     const shop = await start({ store, absoluteTimeoutMs: HOUR })
     const ada = shop.agent()
     const { body } = await ada.post('/in')
     change(store, body.id, { startedAt: Date.now() - HOUR })
-    store.destroy = (_id, callback) => setImmediate(callback, new Error('the store cannot destroy'))
+    store.destroy = destroy
     const cookie = ada.cookieHeader('/')
     for (let attempt = 0; attempt < 2; attempt++) {
       expect(await shop.agent().get('/', { cookie })).toMatchObject({ status: 200, body: { user: null } })

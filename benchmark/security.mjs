@@ -37,7 +37,10 @@ async function serve(redisPort) {
     '+ userAgentGuard': [plain(), userAgentGuard(quiet)],
     '+ csrfProtection': [plain(), csrfProtection({ ...quiet, secret: SECRET })],
     '+ both': [plain(), userAgentGuard(quiet), csrfProtection({ ...quiet, secret: SECRET })],
-    'meetablSession()': [meetablSession({ ...quiet, redis: { ...redis, logger: false }, secret: SECRET })]
+    'meetablSession(): guard, CSRF, signing': [
+      meetablSession({ ...quiet, redis: { ...redis, logger: false }, secret: SECRET, timeouts: false, helpers: false })
+    ],
+    'meetablSession(): all': [meetablSession({ ...quiet, redis: { ...redis, logger: false }, secret: SECRET })]
   }
   const ports = {}
   for (const [name, middleware] of Object.entries(subjects)) {
@@ -67,8 +70,8 @@ async function serve(redisPort) {
 }
 
 async function measure() {
-  const count = Number(process.env.COUNT ?? 4000)
-  const rounds = Number(process.env.ROUNDS ?? 11)
+  const count = Number(process.env.COUNT ?? 1000)
+  const rounds = Number(process.env.ROUNDS ?? 31)
   const redis = await support.startRedis()
   const server = fork(fileURLToPath(import.meta.url), ['serve', redis.port])
   const [ports] = await once(server, 'message')

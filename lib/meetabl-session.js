@@ -16,7 +16,7 @@ const { aFlag, aFunction, anything, checkOptions, oneOf } = require('./options')
 const { EVENT_OPTIONS, SecurityEvents } = require('./security-events')
 const { RedisStore } = require('./store')
 const { readTimeouts, Timeouts } = require('./timeouts')
-const { bindNewSessions, createGuard } = require('./user-agent')
+const { bindNewSessions, createGuard, destroyIfPossible } = require('./user-agent')
 const { createVerifier } = require('./verify-session')
 
 const DEFAULT_NAME = 'meetabl.sid'
@@ -56,8 +56,8 @@ const CHECKS = {
   ...EVENT_OPTIONS
 }
 
-// What this middleware knows of a request, for what happens later in it.
-const known = Symbol('meetablSession')
+// What is known of a request, for what happens later in it.
+const known = new WeakMap()
 
 /** The middleware, with `store`, `close()`, `rotateSecrets([...])` and `verifySession(req)`. */
 function meetablSession(options = {}) {
@@ -98,23 +98,33 @@ function meetablSession(options = {}) {
     if (req.session || isOutside(req, cookie.path)) return next()
     const { id, isEarlier } = open(req)
     const isActivity = req.headers[ACTIVITY_HEADER] !== 'none'
-    req[known] = { id, isEarlier, isActivity, isLoaded: false, isHandled: false, isRegenerated: false }
-    beforeHeaders(res, () => finish(req, res, { name, keys, events, timeouts }))
+    const state = { id, isEarlier, isActivity, isLoaded: false, isHandled: false, isRegenerated: false }
+    known.set(req, state)
+    beforeHeaders(res, () => finish(req, res, state, { name, keys, events, timeouts }))
     const { end } = res
     const restore = present(req, id && `${name}=${encodeURIComponent(keys.seal(id))}`)
-    load(req, res, (error) => {
-      restore()
-      endInAnyCase(req, res, end)
-      // What could not be loaded whole is no session.
-      if (error) delete req.session
-      if (error) return next(error)
-      noteLoad(req, events)
-      walk(steps, req, res, (refusal) => {
-        req[known].isHandled = true
-        next(refusal)
+    try {
+      load(req, res, (error) => {
+        restore()
+        endInAnyCase(req, res, end)
+        proceed(req, res, next, state, error)
       })
+    } finally {
+      restore()
+    }
+  }
+
+  function proceed(req, res, next, state, error) {
+    if (error) {
+      // What could not be loaded whole is no session.
+      delete req.session
+      return next(error)
+    }
+    noteLoad(req, state, events)
+    walk(steps, req, res, (refusal) => {
+      state.isHandled = true
+      next(refusal)
     })
-    restore()
   }
 
   return Object.assign(middleware, {
@@ -226,27 +236,27 @@ function endInAnyCase(req, res, end) {
   }
 }
 
-function noteLoad(req, events) {
-  const { id } = req[known]
+function noteLoad(req, state, events) {
+  const { id } = state
   if (id === null || !req.session) return
-  req[known].isLoaded = req.sessionID === id
-  if (!req[known].isLoaded) events.report('session_unknown', req, { id })
+  state.isLoaded = req.sessionID === id
+  if (!state.isLoaded) events.report('session_unknown', req, { id })
 }
 
 /** Ends what is over, should the store not have done so, and starts anew. */
 function endExpired(timeouts, events) {
   return function endExpiredSession(req, _res, next) {
-    if (!req[known].isLoaded || !req.session) return next()
+    const { isLoaded, isActivity } = known.get(req)
+    if (!isLoaded) return next()
     const reason = timeouts.reasonToEnd(req.session)
     if (reason === null) {
-      timeouts.use(req.session, req[known].isActivity)
+      timeouts.use(req.session, isActivity)
       return next()
     }
     events.report('session_expired', req, { reason, id: req.sessionID })
-    const { sessionStore } = req
     // Whether or not it could be destroyed: it is not used any more.
-    sessionStore.destroy(req.sessionID, () => {
-      sessionStore.generate(req)
+    destroyIfPossible(req.sessionStore, req.sessionID, () => {
+      req.sessionStore.generate(req)
       next()
     })
   }
@@ -263,8 +273,9 @@ function watchNewSessions(store, timeouts, events) {
   store.generate = function generateKnown(req) {
     generate.call(this, req)
     timeouts?.begin(req.session)
-    if (!req[known]?.isHandled) return
-    req[known].isRegenerated = true
+    const state = known.get(req)
+    if (!state?.isHandled) return
+    state.isRegenerated = true
     events.report('session_regenerated', req, { id: req.sessionID })
   }
 }
@@ -274,14 +285,15 @@ function beforeHeaders(res, call) {
   const { writeHead } = res
   let isCalled = false
   res.writeHead = function writeHeadLast(...args) {
-    if (!isCalled) call()
+    const isFirst = !isCalled
     isCalled = true
+    if (isFirst) call()
     return writeHead.apply(this, args)
   }
 }
 
-function finish(req, res, { name, keys, events, timeouts }) {
-  const { id, isEarlier, isActivity, isLoaded, isHandled, isRegenerated } = req[known]
+function finish(req, res, state, { name, keys, events, timeouts }) {
+  const { id, isEarlier, isActivity, isLoaded, isHandled, isRegenerated } = state
   const { session } = req
   const isSame = isLoaded && Boolean(session) && req.sessionID === id
   let isSet = setsCookie(res, name)

@@ -27,7 +27,7 @@ function ownOrigin(req, app = req.app) {
   const forwarded = (name) => (isBehindProxy && req.headers[name]?.split(',', 1)[0].trim()) || undefined
   const protocol = forwarded('x-forwarded-proto') ?? (req.socket.encrypted ? 'https' : 'http')
   const host = forwarded('x-forwarded-host') ?? req.headers.host
-  return HOST.test(host) ? originIn(`${protocol}://${host}`) : null
+  return host && HOST.test(host) ? originIn(`${protocol}://${host}`) : null
 }
 
 /** The origin of a URL; null for none, and for those that browsers call `null`. */

@@ -59,7 +59,7 @@ class SecurityEvents {
       userAgent: clean(req.headers['user-agent']),
       ...(suppressed > 0 && { suppressed })
     }
-    this.#log(LEVELS[type], lineOf(event))
+    this.#write(LEVELS[type], lineOf(event))
     this.#tell(event)
   }
 
@@ -82,13 +82,20 @@ class SecurityEvents {
 
   // A listener that fails is no reason to fail the request, or to let one pass.
   #tell(event) {
-    const failed = () => this.#log('error', 'security: `onSecurityEvent` failed')
+    const failed = () => this.#write('error', 'security: `onSecurityEvent` failed')
     try {
       const returned = this.#listener?.(event)
       if (typeof returned?.then === 'function') returned.then(undefined, failed)
     } catch {
       failed()
     }
+  }
+
+  // Nor is a logger that fails.
+  #write(level, line) {
+    try {
+      this.#log(level, line)
+    } catch {}
   }
 }
 

@@ -137,11 +137,22 @@ function refuse(req, res) {
     res.setHeader('Cache-Control', 'no-store')
     res.end('{"error":"session_invalid"}')
   }
+  destroyIfPossible(sessionStore, sessionID, answer)
+}
+
+/** Calls `done` once, whether the store destroys, fails or throws. */
+function destroyIfPossible(store, id, done) {
+  let isDone = false
+  const once = () => {
+    if (isDone) return
+    isDone = true
+    done()
+  }
   try {
-    sessionStore.destroy(sessionID, answer)
+    store.destroy(id, once)
   } catch {
-    answer()
+    once()
   }
 }
 
-module.exports = { bindNewSessions, createGuard, createJudge, userAgentGuard }
+module.exports = { bindNewSessions, createGuard, createJudge, destroyIfPossible, userAgentGuard }

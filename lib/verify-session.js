@@ -4,7 +4,7 @@
 // opens it must be this application's own, because browsers let any page open a WebSocket, and send the cookie along.
 
 const { checkOrigins, ownOrigin } = require('./origin')
-const { createJudge } = require('./user-agent')
+const { createJudge, destroyIfPossible } = require('./user-agent')
 
 /** `open(req)` gives the id in a request's cookie. */
 function createVerifier({ open, store, events, timeouts, userAgent, csrf }) {
@@ -33,21 +33,14 @@ function createVerifier({ open, store, events, timeouts, userAgent, csrf }) {
     if (verdict === 'agrees' || verdict === 'unbound') return session
     events.report('user_agent_mismatch', req, { reason: verdict, id })
     if (!isEnforced) return session
-    await destroy(store, id)
-    return null
+    // Refused either way.
+    return new Promise((resolve) => destroyIfPossible(store, id, () => resolve(null)))
   }
 }
 
 function load(store, id) {
   return new Promise((resolve, reject) => {
     store.load(id, (error, session) => (error && error.code !== 'ENOENT' ? reject(error) : resolve(session)))
-  })
-}
-
-// Refused either way.
-function destroy(store, id) {
-  return new Promise((resolve) => {
-    store.destroy(id, resolve)
   })
 }
 
