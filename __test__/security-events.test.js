@@ -250,6 +250,13 @@ describe('A5 16.2 a flood', () => {
       return told.length > before
     })
     expect(told.at(-1).suppressed).toBe(1000 - before + others - 1)
+    others = 0
+    await until(() => {
+      report()
+      others++
+      return told.length > before + 1
+    })
+    expect(told.at(-1).suppressed ?? 0).toBe(others - 1)
   })
 })
 

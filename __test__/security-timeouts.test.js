@@ -125,6 +125,9 @@ describe('A5 7.3.2 the absolute timeout', () => {
     // The last touch told Redis of one minute and no more, though idleness alone would give it ten.
     await until(async () => (await ttlOf(body.id)) <= MINUTE, { what: 'the expiry in Redis' })
 
+    // What a touch gives is as it was, though there is less left.
+    expect(await call(shop.store, 'get', body.id)).toMatchObject({ cookie: { originalMaxAge: 10 * MINUTE } })
+
     // Redis's clock has not moved, so that the session is still there, and refused all the same.
     const cookie = ada.cookieHeader('/')
     at(HOUR)

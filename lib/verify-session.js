@@ -22,7 +22,7 @@ function createVerifier({ open, store, events, timeouts, userAgent, csrf }) {
       return null
     }
     const { origin } = req.headers
-    if (!isTrusted.has(origin) && (origin === undefined || origin !== ownOrigin(req, app))) return refuse('origin')
+    if (!isTrusted.has(origin) && origin !== ownOrigin(req, app)) return refuse('origin')
     const { id } = open(req)
     if (id === null) return null
     const session = await load(store, id)
