@@ -55,6 +55,11 @@ export declare class NativeStore {
  */
 export declare function ask(store: number, operation: number, kind: number, id: string, text: string, lifetime: number, base: number | string): Reply
 
+export declare function find(store: number, id: string, version: number): number
+
+/** The text of a session that `find` has just told of, its version, and how long it lives. */
+export declare function known(store: number, id: string): [string, number, number] | null
+
 /** The part of a checked configuration that JavaScript works with. */
 export interface NativeConfig {
   prefix: string
@@ -63,6 +68,8 @@ export interface NativeConfig {
   disableTTL: boolean
   disableTouch: boolean
   scanCount: number
+  /** Reads may be answered without asking Redis. */
+  cache: boolean
 }
 
 /** What an earlier secret signed. */
@@ -105,6 +112,13 @@ export interface NativeStats {
   timeouts: number
   connections: number
   replayed: number
+  hits: number
+  misses: number
+  invalidations: number
+  leaseLosses: number
+  coalescedTouches: number
+  waitingTouches: number
+  unsaved: number
   entries: number
   bytes: number
 }
@@ -120,6 +134,9 @@ export declare function sign(value: string, secret: string | Uint8Array): string
 
 /** Submits calls: see `calls.rs` for what the three values hold. */
 export declare function submit(store: number, numbers: Float64Array, ids: string, texts: string): void
+
+/** Renews a session. Nobody waits for it. */
+export declare function touch(store: number, id: string, lifetime: number): void
 
 /** Whether `signature` is what `sign` makes, compared in constant time. */
 export declare function verify(value: string, signature: string, secret: string | Uint8Array): boolean

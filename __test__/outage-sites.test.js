@@ -115,6 +115,39 @@ test('P2 a request that holds the session over an outage keeps what others did i
   await expectEverywhere(world, { user: 'ada', a: 1, b: 1, c: 1, held0: 1, held1: 1 })
 })
 
+test('P2 a request that saves before an outage, in it and after it loses nothing, of its own or of others', async () => {
+  const world = await twoSites()
+  const [lost, other] = world.sites
+  const [before, during, after] = [lost.gate(), lost.gate(), lost.gate()]
+  const answer = lost.run(
+    world.id,
+    ['set', 'a', 1],
+    ['set', 'flash', 1],
+    ['save'],
+    ['wait', before.name],
+    ['set', 'b', 1],
+    ['remove', 'flash'],
+    ['save'],
+    ['wait', during.name],
+    ['set', 'c', 1],
+    ['save'],
+    ['wait', after.name],
+    ['set', 'd', 1]
+  )
+  await before.reached()
+  await lost.lose()
+  await other.run(world.id, ['set', 'a', 2], ['set', 'x', 1])
+  await before.open()
+  await during.reached()
+  await during.open()
+  await after.reached()
+  await lost.regain()
+  await other.run(world.id, ['set', 'b', 2], ['set', 'y', 1])
+  await after.open()
+  expect(await answer).toMatchObject({ status: 200, failures: [] })
+  await expectEverywhere(world, { user: 'ada', a: 2, b: 2, c: 1, d: 1, x: 1, y: 1 })
+})
+
 describe.each(modes)('a logout%s', (_, options) => {
   test('P3 that is made while the site is cut off counts, whatever the other does', async () => {
     const world = await twoSites(options)

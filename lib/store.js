@@ -8,9 +8,10 @@ const { Store } = require('express-session')
 
 const native = require('../binding')
 const { Bases } = require('./bases')
-const { Operations } = require('./callback')
+const { isCallback, Operations } = require('./callback')
 const { collectSettings } = require('./env')
 const { createError, describe, fromNative, isObject, toFailure } = require('./errors')
+const { Known } = require('./known')
 const { listing } = require('./listing')
 const { createLog } = require('./logger')
 const { Requests } = require('./requests')
@@ -29,6 +30,8 @@ class RedisStore extends Store {
   #requests
   #operations = new Operations()
   #bases
+  #known = null
+  #writing = new Writing()
 
   constructor(options = {}) {
     super()
@@ -48,10 +51,13 @@ class RedisStore extends Store {
     this.disableTouch = config.disableTouch
     this.serializer = serializer
     this.concurrency = concurrency
+    if (config.cache) this.#known = new Known(this.#native.number, (sid, text) => this.#parse(sid, text))
     this.#bases = new Bases(concurrency === 'merge' && serializer === JSON)
   }
 
   get(sid, callback) {
+    const known = this.#find(sid)
+    if (known !== undefined) return this.#give(callback, known === null ? null : this.#loaded(sid, known))
     return this.#operations.run(
       callback,
       (operation) => this.#requests.get(operation, checkId(sid)),
@@ -60,8 +66,9 @@ class RedisStore extends Store {
   }
 
   set(sid, session, callback) {
-    return this.#operations.run(
+    return this.#change(
       callback,
+      sid,
       (operation) => {
         const lifetime = this.#lifetime(session)
         if (lifetime <= 0) return this.#requests.destroy(operation, checkId(sid))
@@ -84,21 +91,44 @@ class RedisStore extends Store {
   }
 
   touch(sid, session, callback) {
-    return this.#operations.run(
-      callback,
-      (operation) => {
-        checkId(sid)
-        if (this.disableTouch || this.disableTTL) return this.#answer()
-        const lifetime = this.#lifetime(session)
-        if (lifetime <= 0) return this.#requests.destroy(operation, sid)
-        return this.#requests.touch(operation, sid, lifetime)
-      },
-      done
-    )
+    return this.#change(callback, sid, (operation) => {
+      checkId(sid)
+      if (this.disableTouch || this.disableTTL) return this.#answer()
+      const lifetime = this.#lifetime(session)
+      if (lifetime <= 0) return this.#requests.destroy(operation, sid)
+      if (this.#writing.has(sid)) return this.#requests.touch(operation, sid, lifetime)
+      native.touch(this.#native.number, sid, lifetime)
+      return ANSWERED
+    })
   }
 
   destroy(sid, callback) {
-    return this.#operations.run(callback, (operation) => this.#requests.destroy(operation, checkId(sid)), done)
+    return this.#change(callback, sid, (operation) => this.#requests.destroy(operation, checkId(sid)))
+  }
+
+  // Until it is answered, what is known of the session is past.
+  #change(callback, sid, start, succeeded = done, failed = done) {
+    let isUnderWay = false
+    const end = () => {
+      if (isUnderWay) this.#writing.remove(sid)
+    }
+    return this.#operations.run(
+      callback,
+      (operation) => {
+        const reply = start(operation)
+        isUnderWay = reply === null
+        if (isUnderWay) this.#writing.add(sid)
+        return reply
+      },
+      () => {
+        end()
+        succeeded()
+      },
+      () => {
+        end()
+        failed()
+      }
+    )
   }
 
   clear(callback) {
@@ -202,14 +232,32 @@ class RedisStore extends Store {
 
   /** The session in a stored text, with its live expiry; null when there is none in it. */
   #read(sid, text, life) {
-    const session = this.#parse(sid, text)
-    if (typeof session?.then !== 'function') return this.#loaded(sid, text, life, session)
-    return session.then((parsed) => this.#loaded(sid, text, life, parsed))
+    return this.#loaded(sid, { text, session: this.#parse(sid, text), life })
   }
 
-  #loaded(sid, text, life, session) {
+  #loaded(sid, { text, session, life }) {
+    if (typeof session?.then === 'function') {
+      return session.then((parsed) => this.#loaded(sid, { text, session: parsed, life }))
+    }
     if (session !== null) this.#bases.loaded(sid, session, text)
     return this.#renew(session, life)
+  }
+
+  /** What is known without asking, undefined when nothing is. A write that is under way comes first. */
+  #find(sid) {
+    if (this.#known === null || typeof sid !== 'string' || this.#writing.has(sid)) return undefined
+    return this.#known.get(sid)
+  }
+
+  #give(callback, result) {
+    if (typeof result?.then === 'function' || !isCallback(callback)) {
+      return this.#operations.run(
+        callback,
+        () => ANSWERED,
+        () => result
+      )
+    }
+    callback(null, result)
   }
 
   #parse(sid, text) {
@@ -280,6 +328,25 @@ class RedisStore extends Store {
     } catch (error) {
       throw toFailure(error, 'ERR_INVALID_TTL')
     }
+  }
+}
+
+/** Sessions with a write under way, and how many: until it is answered, what is known of them is past. */
+class Writing {
+  #counts = new Map()
+
+  add(sid) {
+    this.#counts.set(sid, (this.#counts.get(sid) ?? 0) + 1)
+  }
+
+  remove(sid) {
+    const count = this.#counts.get(sid)
+    if (count > 1) this.#counts.set(sid, count - 1)
+    else this.#counts.delete(sid)
+  }
+
+  has(sid) {
+    return this.#counts.size > 0 && this.#counts.has(sid)
   }
 }
 

@@ -4,7 +4,9 @@
 //! Redis key both follow it, and a laptop that sleeps must not keep its sessions alive.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use once_cell::sync::Lazy;
 
 use crate::session::Lifetime;
 
@@ -26,10 +28,36 @@ impl Timestamp {
     }
 }
 
+/// A moment on both clocks of a machine, to tell how much time has passed for certain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    wall: Timestamp,
+    steady: Duration,
+}
+
+impl Moment {
+    /// How much time has passed since `earlier`: the longer of what the two clocks say. The wall clock may be set back,
+    /// and the steady one does not count the time in which the machine sleeps.
+    #[must_use]
+    pub fn elapsed_since(self, earlier: Self) -> Duration {
+        let steady = self.steady.saturating_sub(earlier.steady);
+        steady.max(Duration::from_millis(self.wall.since(earlier.wall)))
+    }
+
+    /// Whether it came before `other`, on the steady clock.
+    #[must_use]
+    pub fn is_before(self, other: Self) -> bool {
+        self.steady < other.steady
+    }
+}
+
 /// Where the time comes from.
 pub trait Clock: Send + Sync + 'static {
     /// The present moment.
     fn now(&self) -> Timestamp;
+
+    /// The present moment on both clocks.
+    fn moment(&self) -> Moment;
 }
 
 /// The machine's clock.
@@ -40,6 +68,11 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn moment(&self) -> Moment {
+        static START: Lazy<Instant> = Lazy::new(Instant::now);
+        Moment { wall: self.now(), steady: START.elapsed() }
     }
 }
 
@@ -57,5 +90,9 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { wall: self.now(), steady: Duration::from_millis(self.now().0) }
     }
 }

@@ -43,6 +43,16 @@ pub struct Stats {
     pub merged: Counter,
     /// Tries to save that found another text than the one the session was made from.
     pub conflicts: Counter,
+    /// Reads answered by what is known of Redis.
+    pub hits: Counter,
+    /// Reads that Redis was asked for.
+    pub misses: Counter,
+    /// Known sessions that another client changed.
+    pub invalidations: Counter,
+    /// Times that what is known of Redis could not be trusted any longer, because the connection was lost.
+    pub lease_losses: Counter,
+    /// Renewals that needed no command of their own.
+    pub coalesced_touches: Counter,
     /// Operations answered from memory.
     pub served_from_memory: Counter,
     /// Operations that waited for Redis longer than the command timeout.

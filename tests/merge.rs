@@ -193,7 +193,7 @@ fn what_two_sides_added_deep_below_is_there_or_the_merge_is_refused() {
             [r#"{"x":0}"#, r#"{"x":0,"y":1}"#, r#"{"x":0,"z":2}"#].map(|end| nested(depth, end));
         match merge(&base, &later, &stored) {
             Some(merged) => {
-                assert!(merged == nested(depth, r#"{"x":0,"y":1,"z":2}"#), "lost something at {depth} levels")
+                assert!(merged == nested(depth, r#"{"x":0,"y":1,"z":2}"#), "lost something at {depth} levels");
             }
             None => assert!(depth > 150, "refused at {depth} levels"),
         }
@@ -296,6 +296,7 @@ proptest! {
             assert_eq!(map.len(), count, "a key stands twice");
             map
         };
+        let changed: Map<_, _> = changed.into_iter().filter(|(key, _)| key.as_str() > "c").collect();
         let other = text(&changed);
         prop_assert_eq!(kept(merge("{}", &twice, "{}")), kept(merge("{}", &once, "{}")));
         prop_assert_eq!(kept(merge("{}", &other, &twice)), kept(merge("{}", &other, &once)));

@@ -32,6 +32,10 @@ pub struct StoreConfig {
     pub connect_timeout: Duration,
     /// Bound of the table of this process.
     pub cache_max_bytes: usize,
+    /// For how long what is known of Redis is trusted without asking; `None` to ask for each read.
+    pub cache_max_stale: Option<Duration>,
+    /// How long the renewal of a session may wait for others; `None` for a part of its life.
+    pub touch_window: Option<Duration>,
 }
 
 impl StoreConfig {
@@ -52,7 +56,9 @@ impl StoreConfig {
             scan_count: settings.whole("scanCount", &(1..=100_000))?.map_or(100, usize_from),
             command_timeout: milliseconds(&mut settings, "commandTimeoutMs", 500)?,
             connect_timeout: milliseconds(&mut settings, "connectTimeoutMs", 1000)?,
-            cache_max_bytes: cache_max_bytes(&mut settings)?,
+            cache_max_bytes: settings.whole("cache.maxBytes", &(65_536..=1 << 40))?.map_or(64 << 20, usize_from),
+            cache_max_stale: cache_max_stale(&mut settings)?,
+            touch_window: settings.whole("touchWindowMs", &(0..=3_600_000))?.map(Duration::from_millis),
         };
         settings.finish()?;
         Ok(config)
@@ -81,11 +87,13 @@ fn ttl_seconds(settings: &mut Settings) -> Result<f64, Error> {
     }
 }
 
-fn cache_max_bytes(settings: &mut Settings) -> Result<usize, Error> {
-    if let Some(cache) = settings.take("cache") {
-        return Err(cache.refuse("an object such as `{ maxBytes: 67108864 }`"));
+fn cache_max_stale(settings: &mut Settings) -> Result<Option<Duration>, Error> {
+    let max_stale = milliseconds(settings, "cache.maxStaleMs", 1000)?;
+    let Some(cache) = settings.take("cache") else { return Ok(Some(max_stale)) };
+    match cache.flag() {
+        Ok(false) => Ok(None),
+        _ => Err(cache.refuse("`false`, or an object such as `{ maxBytes: 67108864, maxStaleMs: 1000 }`")),
     }
-    Ok(settings.whole("cache.maxBytes", &(65_536..=1 << 40))?.map_or(64 << 20, usize_from))
 }
 
 fn milliseconds(settings: &mut Settings, name: &'static str, default: u64) -> Result<Duration, Error> {

@@ -10,43 +10,63 @@ use super::ticket::Tickets;
 use super::{Event, Observer, Operation, Outcome, Shared};
 use crate::error::Error;
 use crate::redis::{Connection, Reply, Request, Session, Trouble};
-use crate::replica::Sequence;
+use crate::replica::{Sequence, Token};
 use crate::session::{Record, SessionId};
 use crate::telemetry;
 
 /// Requests that go to Redis together, and who waits for them.
 pub(super) struct Batch {
     tickets: Tickets,
-    sequences: Vec<Sequence>,
+    calls: Vec<Call>,
     requests: Vec<Request>,
+}
+
+/// What has to be known of a request when it is answered.
+struct Call {
+    sequence: Sequence,
+    token: Option<Token>,
+}
+
+impl Call {
+    /// Nothing is to be noted any more.
+    fn end(&self, shared: &Shared, id: &SessionId) {
+        if let Some(token) = self.token {
+            shared.replica.end(id, token);
+        }
+    }
 }
 
 /// A batch with its replies.
 pub(super) struct Answered {
     batch: Batch,
     pub(super) round_trip: Duration,
+    tracks: bool,
     replies: Result<Vec<Result<Reply, Error>>, Trouble>,
 }
 
 impl Batch {
     pub(super) fn new(observer: Arc<dyn Observer>) -> Self {
-        Self { tickets: Tickets::none(observer), sequences: Vec::new(), requests: Vec::new() }
+        Self { tickets: Tickets::none(observer), calls: Vec::new(), requests: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.requests.is_empty()
     }
 
-    pub(super) fn add(&mut self, operation: Operation, sequence: Sequence, request: Request) {
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub(super) fn add(&mut self, operation: Operation, sequence: Sequence, request: Request, token: Option<Token>) {
         self.tickets.add(operation);
-        self.sequences.push(sequence);
+        self.calls.push(Call { sequence, token });
         self.requests.push(request);
     }
 
     pub(super) async fn run(self, shared: Arc<Shared>, connection: Connection) -> Answered {
         let sent = Instant::now();
         let replies = connection.run(&shared.keys, &self.requests, shared.now()).await;
-        Answered { batch: self, round_trip: sent.elapsed(), replies }
+        Answered { batch: self, round_trip: sent.elapsed(), tracks: connection.tracks(), replies }
     }
 }
 
@@ -54,30 +74,40 @@ impl Answered {
     /// Tells those who wait. Without replies, memory answers. Returns the sessions on which two saves have met, with what
     /// stands there.
     pub(super) fn settle(self, shared: &Shared) -> Result<Vec<(SessionId, String)>, Trouble> {
-        let Batch { tickets, sequences, requests } = self.batch;
+        let Batch { tickets, calls, requests } = self.batch;
         let trouble = match &self.replies {
             Ok(replies) => replies.iter().find_map(|reply| reply.as_ref().err().and_then(Trouble::from_refusal)),
             Err(trouble) => Some(trouble.clone()),
         };
-        let calls = requests.into_iter().zip(sequences);
+        let calls = requests.into_iter().zip(calls);
         let (Ok(replies), None) = (self.replies, &trouble) else {
             // What it did of the batch and what not is all one: memory has it, and Redis gets it when it can.
-            let outcomes = calls.map(|(request, sequence)| {
+            let outcomes = calls.map(|(request, call)| {
                 if trouble == Some(Trouble::TimedOut) {
                     shared.stats.timeouts.increment();
                 }
-                shared.answer_request_from_memory(&request.unsure(), sequence)
+                call.end(shared, request.id());
+                let outcome = shared.answer_request_from_memory(&request.unsure(), call.sequence);
+                shared.answer_joined(call.token, &outcome);
+                outcome
             });
             tickets.answer(outcomes);
             return trouble.map_or(Ok(Vec::new()), Err);
         };
+        let seen = Seen { round_trip: self.round_trip, tracks: self.tracks };
         let mut met = Vec::new();
-        let outcomes = calls.zip(replies).map(|((request, sequence), reply)| match (request, reply) {
+        let outcomes = calls.zip(replies).map(|((request, call), reply)| match (request, reply) {
             (Request::Save(id, save), Ok(Reply::Conflict(stored))) => {
-                met.push((id, save, sequence, stored));
+                call.end(shared, &id);
+                met.push((id, save, call.sequence, stored));
                 None
             }
-            (request, reply) => Some(shared.outcome(&request, sequence, reply)),
+            (request, reply) => {
+                let outcome = shared.outcome(&request, &call, seen, reply);
+                call.end(shared, request.id());
+                shared.answer_joined(call.token, &outcome);
+                Some(outcome)
+            }
         });
         let open: Vec<_> = tickets.answer_some(outcomes).collect();
         let mut contended = Vec::new();
@@ -91,33 +121,70 @@ impl Answered {
     }
 }
 
+/// How replies came.
+#[derive(Clone, Copy)]
+struct Seen {
+    round_trip: Duration,
+    tracks: bool,
+}
+
 impl Shared {
     /// Redis's reply, as the caller sees it.
-    fn outcome(&self, request: &Request, sequence: Sequence, reply: Result<Reply, Error>) -> Result<Outcome, Error> {
+    fn outcome(
+        &self,
+        request: &Request,
+        call: &Call,
+        seen: Seen,
+        reply: Result<Reply, Error>,
+    ) -> Result<Outcome, Error> {
         let id = request.id();
         match (request, reply?) {
             // Changed in memory since it was sent, because an answer before this one did not come.
-            (Request::Load(_), _) if self.replica.holds(id) => self.answer_request_from_memory(request, sequence),
-            (Request::Load(_), Reply::Loaded(session)) => Ok(Outcome::Session(self.session(id, session))),
+            (Request::Load(_), _) if self.replica.holds(id) => self.answer_request_from_memory(request, call.sequence),
+            (Request::Load(_), Reply::Loaded(session)) => {
+                Ok(Outcome::Session(self.session(id, session, call.token, seen.round_trip)))
+            }
             (Request::Save(..) | Request::Destroy(_), reply) => {
-                self.replica.supersede(id, sequence);
+                self.replica.supersede(id, call.sequence);
                 if reply == Reply::Gone {
                     self.refuse(id);
                 }
+                if let (Request::Save(_, save), true) = (request, seen.tracks) {
+                    self.note_saved(id, call.token, save, &reply);
+                }
+                Ok(Outcome::Done)
+            }
+            // Redis does not tell of the next change, or has no such session any more.
+            (Request::Touch(..), Reply::Untracked | Reply::Gone) => {
+                self.replica.invalidate(id);
                 Ok(Outcome::Done)
             }
             _ => Ok(Outcome::Done),
         }
     }
 
-    fn session(&self, id: &SessionId, session: Session) -> Option<Record> {
+    fn session(&self, id: &SessionId, session: Session, token: Option<Token>, round_trip: Duration) -> Option<Record> {
         match session {
-            Session::Found(record) => Some(record),
-            Session::Missing => None,
+            Session::Found(record) => {
+                self.note_loaded(id, token, Some(&record), round_trip);
+                Some(record)
+            }
+            Session::Missing => {
+                self.note_loaded(id, token, None, round_trip);
+                None
+            }
             Session::Unreadable(reason) => {
                 self.report_unreadable(id, reason);
                 None
             }
+        }
+    }
+
+    /// Reads that were asked for while the same read was under way.
+    fn answer_joined(&self, token: Option<Token>, outcome: &Result<Outcome, Error>) {
+        if let Some(joined) = token.and_then(|token| self.joined().remove(&token)) {
+            let operations = joined.len();
+            Tickets::all(joined, self.observer.clone()).answer(std::iter::repeat_n(outcome.clone(), operations));
         }
     }
 

@@ -120,7 +120,7 @@ async fn write(shared: &Shared, connection: &Connection, id: &SessionId, group: 
         return Written::Gone;
     };
     let save = Save { text: text.clone(), deadline: last.save.deadline, base: Base::Text(stored.to_owned()) };
-    let replies = connection.run(&shared.keys, &[Request::Save(id.clone(), save)], shared.now()).await;
+    let replies = shared.run(connection, &[Request::Save(id.clone(), save)]).await;
     match replies.map(|mut replies| replies.pop()) {
         Ok(Some(Ok(Reply::Done | Reply::Untracked | Reply::Loaded(_)))) => Written::As(text),
         Ok(Some(Ok(Reply::Conflict(other)))) => Written::No(other),

@@ -94,7 +94,7 @@ pub(super) async fn clear(shared: &Shared, connection: &Connection, sequence: Se
     let mut page = Page::default();
     while let Some(ids) = next_ids(shared, connection, &mut page).await? {
         let requests: Vec<_> = ids.into_iter().map(Request::Destroy).collect();
-        for reply in connection.run(&shared.keys, &requests, shared.now()).await? {
+        for reply in shared.run(connection, &requests).await? {
             reply?;
         }
     }
@@ -128,7 +128,7 @@ async fn texts(
     ids: Vec<SessionId>,
 ) -> Result<Vec<(SessionId, String)>, Error> {
     let requests: Vec<_> = ids.iter().cloned().map(Request::Load).collect();
-    let replies = connection.run(&shared.keys, &requests, shared.now()).await?;
+    let replies = shared.run(connection, &requests).await?;
     let mut found = Vec::with_capacity(ids.len());
     for (id, reply) in ids.into_iter().zip(replies) {
         if let Lookup::Held(Record { text, .. }) = shared.replica.load(&id) {

@@ -11,6 +11,7 @@ mod queue;
 mod replay;
 mod serve;
 mod ticket;
+mod tracker;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -29,7 +30,7 @@ use crate::config::StoreConfig;
 use crate::error::Error;
 use crate::failover::State;
 use crate::redis::{Keys, Request};
-use crate::replica::{Lookup, Replica, Sequence};
+use crate::replica::{Found, Lookup, Replica, Sequence, Token};
 use crate::session::{Record, SessionId};
 use crate::stats::Stats;
 use crate::telemetry::{self, LogSink};
@@ -40,6 +41,9 @@ use ticket::Tickets;
 
 /// The number under which a caller waits for an answer.
 pub type Operation = u32;
+
+/// The number of an operation that nobody waits for: its outcome is of no interest.
+pub const NOBODY: Operation = Operation::MAX;
 
 /// Calls that came together. A call that could not be understood comes with the reason.
 pub type Calls = Box<dyn ExactSizeIterator<Item = (Operation, Result<Request, Error>)> + Send>;
@@ -122,8 +126,12 @@ struct Shared {
     queue: Queue,
     stats: Stats,
     contended: Contended,
+    /// Reads that wait for the same read, which was under way.
+    joined: Mutex<HashMap<Token, Vec<Operation>>>,
     /// It was said that scripts are forbidden.
     scripts_reported: AtomicBool,
+    /// It was said that Redis does not tell of changes.
+    tracking_reported: AtomicBool,
     suspects: Mutex<HashMap<SessionId, bool>>,
     observer: Arc<dyn Observer>,
     /// Turns `tracing` events into the observer's log lines.
@@ -146,7 +154,8 @@ impl Engine {
     #[must_use]
     pub fn start(config: StoreConfig, clock: Arc<dyn Clock>, observer: Arc<dyn Observer>) -> Self {
         let subscriber = telemetry::dispatch(observer.clone());
-        let replica = Arc::new(Replica::new(clock.clone(), config.cache_max_bytes));
+        let max_stale = config.cache_max_stale.unwrap_or_default();
+        let replica = Arc::new(Replica::new(clock.clone(), config.cache_max_bytes, max_stale, config.touch_window));
         let shared = Arc::new(Shared {
             keys: Keys::new(config.prefix.clone()),
             config,
@@ -155,7 +164,9 @@ impl Engine {
             queue: Queue::default(),
             stats: Stats::default(),
             contended: Contended::default(),
+            joined: Mutex::default(),
             scripts_reported: AtomicBool::default(),
+            tracking_reported: AtomicBool::default(),
             suspects: Mutex::default(),
             observer,
             subscriber: subscriber.clone(),
@@ -221,6 +232,34 @@ impl Engine {
                 refused.answer(std::iter::repeat(Err(Error::Closed)));
             }
         }
+    }
+
+    /// What is known of a session without asking Redis, to a caller who has this version of its text; 0 for none.
+    #[must_use]
+    pub fn find(&self, id: &str, version: u64) -> Found {
+        let found = self.shared.replica.find(id, version);
+        let stats = &self.shared.stats;
+        if found != Found::Nothing {
+            stats.gets.increment();
+            stats.hits.increment();
+        }
+        found
+    }
+
+    /// Renews a session. Nobody waits for it: Redis is told at once, or together with later renewals.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`].
+    pub fn touch(&self, id: SessionId, deadline: Option<Timestamp>) -> Result<(), Error> {
+        let shared = &self.shared;
+        let changed_here = shared.replica.holds(&id);
+        if !changed_here && shared.queue.is_open() && shared.replica.touch_known(&id, deadline) {
+            shared.stats.touches.increment();
+            shared.stats.coalesced_touches.increment();
+            return Ok(());
+        }
+        self.perform(NOBODY, Task::Request(Request::Touch(id, deadline)), changed_here).map(|_| ())
     }
 
     /// Counts the sessions under the prefix: [`Outcome::Count`].
@@ -315,8 +354,10 @@ impl Drop for Engine {
 impl Drop for Shared {
     /// Nobody works on what is still queued: it is refused.
     fn drop(&mut self) {
-        let queued = self.queue.take().map(|job| job.operation).collect();
-        drop(Tickets::all(queued, self.observer.clone()));
+        let queued = self.queue.take().map(|job| job.operation);
+        let joined = std::mem::take(&mut *self.joined()).into_values().flatten();
+        let unanswered = queued.chain(joined).collect();
+        drop(Tickets::all(unanswered, self.observer.clone()));
     }
 }
 
@@ -349,7 +390,8 @@ impl Shared {
         match request {
             Request::Load(id) => Ok(Outcome::Session(match self.replica.load(id) {
                 Lookup::Held(record) => Some(record),
-                Lookup::Destroyed | Lookup::Unknown => None,
+                Lookup::Destroyed => None,
+                Lookup::Unknown => self.replica.last_seen(id),
             })),
             Request::Save(id, save) => {
                 if !self.replica.save(id, save, self.queue.was_reached(), sequence)? {
@@ -359,6 +401,7 @@ impl Shared {
             }
             Request::Touch(id, deadline) => {
                 self.replica.touch(id, *deadline, sequence);
+                self.replica.keep_touch(id, *deadline);
                 Ok(Outcome::Done)
             }
             Request::Destroy(id) if self.queue.was_reached() => {

@@ -114,6 +114,18 @@ impl Queue {
         Ok(())
     }
 
+    /// The place of a call that the store itself makes.
+    pub(super) fn next_sequence(&self) -> Sequence {
+        let mut inner = self.inner();
+        inner.calls += 1;
+        inner.calls
+    }
+
+    /// Whether calls are taken.
+    pub(super) fn is_open(&self) -> bool {
+        !self.inner().is_closed()
+    }
+
     /// Whether anything is queued.
     pub(super) fn is_empty(&self) -> bool {
         self.inner().queued.is_empty()

@@ -72,7 +72,7 @@ async fn replay_batch(
     if requests.is_empty() {
         return Ok(());
     }
-    let replies = connection.run(&shared.keys, &requests, shared.now()).await.inspect_err(|trouble| {
+    let replies = shared.run(connection, &requests).await.inspect_err(|trouble| {
         if matches!(trouble, Trouble::Lost(_)) {
             let alone = pending.len() == 1;
             if alone {

@@ -15,15 +15,19 @@ use super::contention::{self, Waiting};
 use super::queue::{Job, Task};
 use super::replay::replay;
 use super::ticket::Tickets;
-use super::{Event, Outcome, Shared, listing};
+use super::tracker::Tracker;
+use super::{Event, NOBODY, Operation, Outcome, Shared, listing};
 use crate::error::Error;
 use crate::failover::{Backoff, State};
 use crate::redis::{Connection, Request, Trouble};
 use crate::replica::Sequence;
 use crate::session::SessionId;
 
-/// How often a connection without traffic is asked for a sign of life.
+/// How often a connection without traffic is asked for a sign of life, at the least.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Renewals that are sent together.
+const TOUCHES: usize = 1024;
 
 /// A connection that served for this long was a good one: after it, trying begins anew.
 const LASTING: Duration = Duration::from_secs(2);
@@ -105,6 +109,8 @@ struct Service {
     batches: FuturesOrdered<Pin<Box<dyn Future<Output = Answered> + Send>>>,
     work: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
     began: Instant,
+    /// When the latest answer came.
+    answered: Instant,
     /// How long a batch takes, as a moving average.
     round_trip: Duration,
     /// What is asked for meanwhile waits for the reply to the batches under way, but only until then.
@@ -118,7 +124,11 @@ struct Service {
 
 impl Service {
     fn new(shared: Arc<Shared>, connection: Connection) -> Self {
-        let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+        // The lease on what is known has to be renewed before it ends.
+        let lease = shared.config.cache_max_stale.map_or(HEARTBEAT, |max_stale| max_stale * 6 / 10);
+        let touches = shared.config.touch_window.filter(|window| !window.is_zero()).unwrap_or(HEARTBEAT);
+        let period = HEARTBEAT.min(lease).min(touches);
+        let mut heartbeat = interval_at(Instant::now() + period, period);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             shared,
@@ -126,6 +136,7 @@ impl Service {
             batches: FuturesOrdered::new(),
             work: FuturesUnordered::new(),
             began: Instant::now(),
+            answered: Instant::now(),
             round_trip: Duration::ZERO,
             reply_due: None,
             heartbeat,
@@ -167,7 +178,10 @@ impl Service {
                 () = &mut lost => return self.give_up(Trouble::Lost("the connection was lost".to_owned())).await,
                 _ = self.heartbeat.tick() => {
                     self.take_jobs();
-                    self.ask_for_life();
+                    self.send_touches(false);
+                    if self.answered.elapsed() >= self.heartbeat.period() / 2 {
+                        self.ask_for_life();
+                    }
                     self.replay();
                 }
                 () = shared.queue.closing() => return self.finish().await,
@@ -184,6 +198,12 @@ impl Service {
             shared.observer.event(Event::Connect);
             shared.observer.event(Event::Ready);
         }) == State::Degraded;
+        if shared.config.cache_max_stale.is_some()
+            && let Some(reason) = self.connection.why_not_tracking()
+            && !shared.tracking_reported.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!("Redis does not tell of changes, so each read asks it (as with `cache: false`): {reason}");
+        }
         // What was queued while the connection was made.
         shared.queue.wake();
         self.replay();
@@ -195,6 +215,7 @@ impl Service {
     fn settle(&mut self, answered: Answered) -> Result<Vec<(SessionId, String)>, Trouble> {
         self.round_trip = (self.round_trip * 7 + answered.round_trip) / 8;
         self.set_reply_is_due(false);
+        self.answered = Instant::now();
         let settled = answered.settle(&self.shared);
         self.report_forbidden_scripts();
         settled
@@ -236,7 +257,7 @@ impl Service {
                 }
                 Task::Request(request) if !self.shared.replica.holds(request.id()) => {
                     self.shared.count(&request);
-                    batch.add(job.operation, job.sequence, request);
+                    self.add(&mut batch, job.operation, job.sequence, request);
                 }
                 Task::Request(_) | Task::Refuse(_) => answered_here.push(job),
                 task => {
@@ -253,11 +274,46 @@ impl Service {
         self.set_reply_is_due(!self.batches.is_empty() && self.round_trip < SOON);
     }
 
+    fn add(&self, batch: &mut Batch, operation: Operation, sequence: Sequence, request: Request) {
+        let shared = &self.shared;
+        if let Request::Load(id) = &request {
+            shared.stats.misses.increment();
+            if self.connection.tracks()
+                && let Some(token) = shared.replica.load_under_way(id)
+            {
+                shared.joined().entry(token).or_default().push(operation);
+                return;
+            }
+        }
+        let token = shared.token(&self.connection, &request);
+        batch.add(operation, sequence, request, token);
+    }
+
+    /// Tells Redis of the renewals that are due, or of all.
+    fn send_touches(&mut self, all: bool) {
+        loop {
+            let mut batch = Batch::new(self.shared.observer.clone());
+            for (id, deadline) in self.shared.replica.take_touches(all, TOUCHES) {
+                batch.add(NOBODY, self.shared.queue.next_sequence(), Request::Touch(id, deadline), None);
+            }
+            let is_last = batch.len() < TOUCHES;
+            if !batch.is_empty() {
+                self.batches.push_back(Box::pin(batch.run(self.shared.clone(), self.connection.clone())));
+            }
+            if is_last {
+                return;
+            }
+        }
+    }
+
     /// What follows from a piece of work. Returns why the connection has to be given up, if it has to.
     fn take_note(&mut self, done: Done) -> Option<Trouble> {
         match done {
             Done::Errand => {}
-            Done::Heartbeat(Ok(())) => self.asking_for_life = false,
+            Done::Heartbeat(Ok(())) => {
+                self.asking_for_life = false;
+                self.answered = Instant::now();
+            }
             Done::Heartbeat(Err(trouble)) => return Some(trouble),
             Done::Replay(Ok(replayed)) => {
                 self.replaying = false;
@@ -308,6 +364,7 @@ impl Service {
     /// Finishes what was asked for before `close`.
     async fn finish(mut self) -> Ended {
         self.take_jobs();
+        self.send_touches(true);
         self.replay();
         self.settle_all().await;
         Ended::Closing
@@ -342,9 +399,11 @@ impl Shared {
         }
     }
 
-    async fn open(&self) -> Result<Connection, Error> {
+    async fn open(self: &Arc<Self>) -> Result<Connection, Error> {
         let config = &self.config;
-        Connection::open(&config.endpoint, config.connect_timeout, config.command_timeout).await
+        let tracker = Arc::new(Tracker::new(self.clone()));
+        let track = config.cache_max_stale.is_some();
+        Connection::open(&config.endpoint, config.connect_timeout, config.command_timeout, tracker, track).await
     }
 
     /// Memory serves from here on, if it does not yet. What was queued for Redis is answered now.

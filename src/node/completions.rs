@@ -12,7 +12,7 @@ use napi::bindgen_prelude::{Either3, Float64Array, FnArgs, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use tracing::Level;
 
-use crate::engine::{Entries, Event, Observer, Operation, Outcome};
+use crate::engine::{Entries, Event, NOBODY, Observer, Operation, Outcome};
 use crate::error::Error;
 use crate::session::Lifetime;
 use crate::telemetry::LogSink;
@@ -178,7 +178,7 @@ impl Waiting {
 impl Observer for Completions {
     fn complete(&self, outcomes: &mut dyn Iterator<Item = (Operation, Result<Outcome, Error>)>) {
         let mut batches = self.waiting.batches();
-        for (operation, outcome) in outcomes {
+        for (operation, outcome) in outcomes.filter(|(operation, _)| *operation != NOBODY) {
             let batch = batches.growing();
             match outcome {
                 Ok(outcome) => batch.push_outcome(operation, outcome),

@@ -40,6 +40,8 @@ pub struct NativeConfig {
     pub disable_ttl: bool,
     pub disable_touch: bool,
     pub scan_count: u32,
+    /// Reads may be answered without asking Redis.
+    pub cache: bool,
 }
 
 impl From<&StoreConfig> for NativeConfig {
@@ -50,6 +52,7 @@ impl From<&StoreConfig> for NativeConfig {
             disable_ttl: config.disable_ttl,
             disable_touch: config.disable_touch,
             scan_count: u32::try_from(config.scan_count).unwrap_or(u32::MAX),
+            cache: config.cache_max_stale.is_some(),
         }
     }
 }

@@ -14,11 +14,12 @@ use super::calls::{Packed, base_of, request};
 use super::completions::{Completions, Deliver, Hold, flat, life, to_f64};
 use super::errors::{Code, Result};
 use super::options::{NativeConfig, NativeSetting};
-use crate::clock::SystemClock;
+use crate::clock::{SystemClock, Timestamp};
 use crate::config::StoreConfig;
 use crate::engine::{Answer, Engine, Listing, Outcome};
 use crate::error::Error;
-use crate::session::{Base, SessionId};
+use crate::replica::Found;
+use crate::session::{Base, Lifetime, SessionId};
 
 /// `[value, life]` when the answer is known at once, null when it comes later.
 type Reply = Option<Vec<Either4<Null, f64, String, Vec<String>>>>;
@@ -63,6 +64,47 @@ pub fn ask(
     with_store(store, |engine| reply(engine.ask(operation, request(kind, id, text, lifetime, base, engine.now())?)))
 }
 
+/// What is known of a session without asking, to a caller who has this version of its text: how long it lives in
+/// milliseconds (infinite without end), or one of these.
+const ASK: f64 = -1.0;
+const MISSING: f64 = -2.0;
+const OTHER: f64 = -3.0;
+
+#[napi(catch_unwind)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a version is a whole number from `known`")]
+pub fn find(store: u32, id: String, version: f64) -> Result<f64> {
+    with_store(store, |engine| {
+        Ok(match engine.find(&id, version as u64) {
+            Found::Nothing => ASK,
+            Found::Missing => MISSING,
+            Found::Other => OTHER,
+            Found::Same(deadline) => left(engine, deadline),
+        })
+    })
+}
+
+/// The text of a session that `find` has just told of, its version, and how long it lives.
+#[napi(catch_unwind)]
+pub fn known(store: u32, id: String) -> Result<Option<(String, f64, f64)>> {
+    with_store(store, |engine| {
+        let text = engine.replica().text(&id);
+        Ok(text.map(|(text, version, deadline)| (text.to_string(), to_f64(version), left(engine, deadline))))
+    })
+}
+
+fn left(engine: &Engine, deadline: Option<Timestamp>) -> f64 {
+    deadline.map_or(f64::INFINITY, |deadline| to_f64(deadline.since(engine.now()).max(1)))
+}
+
+/// Renews a session. Nobody waits for it.
+#[napi(catch_unwind)]
+pub fn touch(store: u32, id: String, lifetime: f64) -> Result<()> {
+    with_store(store, |engine| {
+        let deadline = engine.now().after(Lifetime::from_millis(lifetime)?);
+        Ok(engine.touch(SessionId::parse(id)?, deadline)?)
+    })
+}
+
 #[napi]
 pub struct NativeStore {
     number: u32,
@@ -87,6 +129,13 @@ pub struct NativeStats {
     pub timeouts: f64,
     pub connections: f64,
     pub replayed: f64,
+    pub hits: f64,
+    pub misses: f64,
+    pub invalidations: f64,
+    pub lease_losses: f64,
+    pub coalesced_touches: f64,
+    pub waiting_touches: f64,
+    pub unsaved: f64,
     pub entries: f64,
     pub bytes: f64,
 }
@@ -197,7 +246,14 @@ impl NativeStore {
             timeouts: to_f64(stats.timeouts.get()),
             connections: to_f64(stats.connections.get()),
             replayed: to_f64(stats.replayed.get()),
-            entries: to_f64(replica.len() as u64),
+            hits: to_f64(stats.hits.get()),
+            misses: to_f64(stats.misses.get()),
+            invalidations: to_f64(stats.invalidations.get()),
+            lease_losses: to_f64(stats.lease_losses.get()),
+            coalesced_touches: to_f64(stats.coalesced_touches.get()),
+            waiting_touches: to_f64(replica.waiting_touches() as u64),
+            unsaved: to_f64(replica.len() as u64),
+            entries: to_f64(replica.entries() as u64),
             bytes: to_f64(replica.bytes() as u64),
         }
     }

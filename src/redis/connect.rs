@@ -13,6 +13,7 @@ use redis::{
 use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
+use crate::clock::Moment;
 use crate::config::{Address, Endpoint, TlsMaterial};
 use crate::error::Error;
 
@@ -48,16 +49,35 @@ impl Trouble {
     }
 }
 
+/// Who is told what a connection shows of the sessions. Every method is called in the order in which it came from Redis,
+/// from the task that reads the socket, and must not block.
+pub trait Watch: Send + Sync + 'static {
+    /// The present moment: a command is about to be sent.
+    fn sending(&self) -> Moment;
+    /// A command that was sent at this moment was answered.
+    fn answered(&self, sent: Moment);
+    /// Another client changed what is under a key.
+    fn changed(&self, key: &[u8]);
+    /// Another client removed everything.
+    fn flushed(&self);
+    /// The connection is gone.
+    fn lost(&self);
+}
+
 /// One connection to Redis, shared by all commands. Clones share it; it ends when the last one is dropped.
 #[derive(Clone)]
 pub struct Connection {
     inner: MultiplexedConnection,
     lost: watch::Sender<bool>,
     scripts_forbidden: Arc<AtomicBool>,
+    watch: Arc<dyn Watch>,
+    /// Redis tells of changes, or why it does not.
+    tracking: Result<(), String>,
 }
 
 impl Connection {
-    /// Connects, authenticates and sees to it that Redis answers.
+    /// Connects, authenticates and sees to it that Redis answers. With `track`, asks Redis to tell `watch` of the changes
+    /// that others make to what is read here.
     ///
     /// # Errors
     ///
@@ -66,9 +86,11 @@ impl Connection {
         endpoint: &Endpoint,
         connect_timeout: Duration,
         command_timeout: Duration,
+        watch: Arc<dyn Watch>,
+        track: bool,
     ) -> Result<Self, Error> {
         let refused = |error: RedisError| Error::Unavailable(explain(&error, &endpoint.address));
-        let open = |protocol| Self::open_with(endpoint, protocol, command_timeout);
+        let open = |protocol| Self::open_with(endpoint, protocol, command_timeout, watch.clone());
         let connecting = async {
             let mut connection = match open(ProtocolVersion::RESP3).await {
                 // Redis before version 6, and some proxies, speak RESP2 only.
@@ -78,9 +100,21 @@ impl Connection {
             // A Redis that is loading its data accepts connections and refuses everything else.
             match redis::cmd("PING").query_async::<Value>(&mut connection.inner).await {
                 // A user who may not say PING may well do all the rest.
-                Err(error) if error.kind() != ErrorKind::Server(ServerErrorKind::NoPerm) => Err(error),
-                _ => Ok(connection),
+                Err(error) if error.kind() != ErrorKind::Server(ServerErrorKind::NoPerm) => return Err(error),
+                _ => {}
             }
+            if track && connection.tracking.is_ok() {
+                let mut start = redis::cmd("CLIENT");
+                start.arg("TRACKING").arg("ON").arg("NOLOOP");
+                match start.query_async::<Value>(&mut connection.inner).await {
+                    Err(error) if error.is_io_error() || error.is_timeout() => return Err(error),
+                    Err(error) => connection.tracking = Err(reason(&error)),
+                    Ok(_) => {}
+                }
+            } else if !track {
+                connection.tracking = Err("it was not asked for".to_owned());
+            }
+            Ok(connection)
         };
         match tokio::time::timeout(connect_timeout, connecting).await {
             Ok(opened) => opened.map_err(refused),
@@ -96,6 +130,7 @@ impl Connection {
         endpoint: &Endpoint,
         protocol: ProtocolVersion,
         command_timeout: Duration,
+        watch: Arc<dyn Watch>,
     ) -> Result<Self, RedisError> {
         let (lost, _) = watch::channel(false);
         let mut config = AsyncConnectionConfig::new()
@@ -104,16 +139,25 @@ impl Connection {
             .set_response_timeout(Some(command_timeout))
             .set_pipeline_buffer_size(PIPELINE_BUFFER);
         if protocol == ProtocolVersion::RESP3 {
-            let lost = lost.clone();
+            let (lost, watch) = (lost.clone(), watch.clone());
             config = config.set_push_sender(move |push: PushInfo| {
-                if push.kind == PushKind::Disconnection {
-                    lost.send_replace(true);
+                match push.kind {
+                    PushKind::Disconnection => {
+                        watch.lost();
+                        lost.send_replace(true);
+                    }
+                    PushKind::Invalidate => tell(watch.as_ref(), &push.data),
+                    _ => {}
                 }
                 Ok::<(), redis::aio::SendError>(())
             });
         }
         let inner = client(endpoint, protocol)?.get_multiplexed_async_connection_with_config(&config).await?;
-        Ok(Self { inner, lost, scripts_forbidden: Arc::default() })
+        let tracking = match protocol {
+            ProtocolVersion::RESP3 => Ok(()),
+            _ => Err("the server does not speak RESP3".to_owned()),
+        };
+        Ok(Self { inner, lost, scripts_forbidden: Arc::default(), watch, tracking })
     }
 
     /// Whether this user may run scripts, as far as is known.
@@ -128,8 +172,14 @@ impl Connection {
 
     /// Whether Redis tells this connection of changes that others make.
     #[must_use]
-    pub(super) fn tracks(&self) -> bool {
-        false
+    pub fn tracks(&self) -> bool {
+        self.tracking.is_ok()
+    }
+
+    /// Why Redis does not tell of changes.
+    #[must_use]
+    pub fn why_not_tracking(&self) -> Option<&str> {
+        self.tracking.as_ref().err().map(String::as_str)
     }
 
     /// Sends a pipeline, in the order of the calls, and waits for all of its replies. A refusal by the server stands
@@ -140,11 +190,19 @@ impl Connection {
     /// [`Trouble`]; then it is unknown which of the commands were executed.
     pub(super) async fn send(&self, pipeline: &redis::Pipeline) -> Result<Vec<Value>, Trouble> {
         let mut inner = self.inner.clone();
+        let sent = self.watch.sending();
         tokio::select! {
             biased;
-            replies = inner.send_packed_commands(pipeline, 0, pipeline.len()) => replies.map_err(|error| {
-                if error.is_timeout() { Trouble::TimedOut } else { Trouble::Lost(reason(&error)) }
-            }),
+            replies = inner.send_packed_commands(pipeline, 0, pipeline.len()) => match replies {
+                Ok(replies) => {
+                    if self.tracks() {
+                        self.watch.answered(sent);
+                    }
+                    Ok(replies)
+                }
+                Err(error) if error.is_timeout() => Err(Trouble::TimedOut),
+                Err(error) => Err(Trouble::Lost(reason(&error))),
+            },
             () = self.lost() => Err(Trouble::Lost("the connection was lost".to_owned())),
         }
     }
@@ -173,7 +231,24 @@ impl Connection {
 
     /// Gives the connection up: whatever waits for it ends at once with [`Trouble::Lost`].
     pub fn abandon(&self) {
+        self.watch.lost();
         self.lost.send_replace(true);
+    }
+}
+
+/// An invalidation: keys, or nothing for all of them.
+fn tell(watch: &dyn Watch, data: &[Value]) {
+    for value in data {
+        match value {
+            Value::Array(keys) => {
+                for key in keys {
+                    if let Value::BulkString(key) = key {
+                        watch.changed(key);
+                    }
+                }
+            }
+            _ => watch.flushed(),
+        }
     }
 }
 

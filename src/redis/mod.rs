@@ -7,7 +7,7 @@ mod scan;
 mod session;
 
 pub use commands::{Reply, Request};
-pub use connect::{Connection, Trouble};
+pub use connect::{Connection, Trouble, Watch};
 pub use keys::Keys;
 pub use scan::Page;
 pub use session::Session;

@@ -1,24 +1,32 @@
-//! The sessions that this process holds: what was changed while Redis was away, until Redis has it.
+//! The sessions that this process holds: what it knows of Redis, and what was changed while Redis was away, until Redis
+//! has it.
 //!
-//! The table is bounded by bytes and expires by itself. What it holds exists nowhere else, so nothing is evicted: when
-//! the table is full, a write is refused.
+//! Both are bounded by bytes together and expire by themselves. What Redis has too is evicted when there is no room. What
+//! was changed here exists nowhere else: when that alone fills the table, a write is refused.
 //!
 //! Calls whose answers did not come from Redis arrive here late, and not always in their order. Each change carries the
 //! [`Sequence`] of its call, and an earlier call never undoes a later one.
 
+mod known;
+mod lease;
 mod sweep;
 mod table;
+mod touches;
+mod view;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Moment, Timestamp};
 use crate::error::Error;
 use crate::session::{Base, Lifetime, Record, Save, SessionId};
 pub use table::{Change, Kind, Sequence};
 use table::{Entry, Table};
+use view::View;
+pub use view::{Found, Text, Token};
 
 /// What the table knows of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,31 +64,48 @@ pub struct Replica {
     table: Mutex<Table>,
     /// Entries in the table, to be read without its lock.
     entries: AtomicUsize,
+    /// Locked after the table, where both are.
+    view: Mutex<View>,
+    /// How long a renewal may wait, when that was configured.
+    touch_window: Option<Duration>,
     /// Wakes the sweep of a table that was empty.
     occupied: Notify,
 }
 
 impl Replica {
-    /// An empty table of at most `max_bytes`.
+    /// An empty table of at most `max_bytes`. What is known of Redis is trusted for `max_stale`.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>, max_bytes: usize) -> Self {
-        Self { clock, max_bytes, table: Mutex::default(), entries: AtomicUsize::new(0), occupied: Notify::new() }
+    pub fn new(clock: Arc<dyn Clock>, max_bytes: usize, max_stale: Duration, touch_window: Option<Duration>) -> Self {
+        Self {
+            clock,
+            max_bytes,
+            table: Mutex::default(),
+            entries: AtomicUsize::new(0),
+            view: Mutex::new(View::new(max_bytes as u64, max_stale)),
+            touch_window,
+            occupied: Notify::new(),
+        }
     }
 
-    /// Whether it holds nothing, at the cost of one load.
+    /// Whether nothing was changed that Redis does not have, at the cost of one load.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many entries it holds, sessions and destroyed ones.
+    /// How many changes Redis does not have, destroyed sessions included.
     pub fn len(&self) -> usize {
         self.entries.load(Ordering::Acquire)
     }
 
-    /// How many bytes it accounts for.
+    /// How many entries it holds: what it knows of Redis, and changes that Redis does not have.
+    pub fn entries(&self) -> usize {
+        self.len() + self.view().known.len()
+    }
+
+    /// How many bytes all of them account for.
     pub fn bytes(&self) -> usize {
-        let table = self.table();
-        table.bytes(Kind::Saved) + table.bytes(Kind::Destroyed)
+        let changes = self.table().total_bytes();
+        changes + usize::try_from(self.view().known.bytes()).unwrap_or(usize::MAX)
     }
 
     /// Whether anything is known of a session.
@@ -128,6 +153,13 @@ impl Replica {
             }
             Some(_) if save.is_of_a_loaded_session() => return Ok(false),
             None if save.is_of_a_loaded_session() && !in_redis => return Ok(false),
+            None if matches!(save.base, Base::Text(_)) => match self.known_text(id) {
+                // What Redis had when it was last seen is what this is merged with, and what Redis is to be asked for.
+                Some(known) if let Some(merged) = save.merged_with(&known) => {
+                    (merged, Base::Text(known.to_string()), save.deadline, sequence)
+                }
+                _ => (save.text.clone(), save.base.clone(), save.deadline, sequence),
+            },
             _ => (save.text.clone(), save.base.clone(), save.deadline, sequence),
         };
         Self::put(&mut table, self.max_bytes, id, Change::Save { text: text.into(), base }, deadline, sequence)?;
@@ -138,8 +170,11 @@ impl Replica {
     /// Whether such a save means merging, which takes time.
     pub fn would_merge(&self, id: &SessionId, save: &Save) -> bool {
         let Base::Text(base) = &save.base else { return false };
-        !self.is_empty()
-            && matches!(self.table().get(id), Some(Entry { change: Change::Save { text, .. }, .. }) if **text != **base)
+        let held = self.table().get(id).map(|entry| match &entry.change {
+            Change::Save { text, .. } => **text != **base,
+            Change::Destroy => false,
+        });
+        held.unwrap_or_else(|| self.known_text(id).is_some_and(|text| *text != **base))
     }
 
     /// Something else than the base of this change stands in Redis: what came of the two is to be written over that.
@@ -161,6 +196,7 @@ impl Replica {
         if table.get(id).is_none_or(|entry| entry.sequence <= sequence) {
             Self::put(&mut table, self.max_bytes, id, Change::Destroy, Some(deadline), sequence)?;
             self.note_size(&table);
+            self.view().forget(id);
         }
         Ok(())
     }
@@ -190,6 +226,7 @@ impl Replica {
     /// Destroys every session that the table holds.
     pub fn destroy_all(&self, deadline: Timestamp, sequence: Sequence) {
         self.table().destroy_all(deadline, sequence);
+        self.view().flush();
     }
 
     /// Redis did what a call asked for: what an earlier call of the same session left here is past.
@@ -248,7 +285,7 @@ impl Replica {
         let mut table = self.table();
         if table.get(id).is_some_and(condition) {
             table.remove(id);
-            self.entries.store(table.len(), Ordering::Release);
+            self.note_size(&table);
         }
     }
 
@@ -269,9 +306,160 @@ impl Replica {
 
     fn note_size(&self, table: &Table) {
         self.entries.store(table.len(), Ordering::Release);
-        if table.len() == 1 {
-            self.occupied.notify_one();
+        self.view().known.set_max_bytes(self.max_bytes.saturating_sub(table.total_bytes()) as u64);
+        self.occupied.notify_one();
+    }
+
+    /// What is known of a session, to a caller who has this version of its text; 0 for none.
+    pub fn find(&self, id: &str, version: u64) -> Found {
+        if !self.is_empty() && self.table().contains(id) {
+            return Found::Nothing;
         }
+        self.view().find(id, version, self.clock.now(), self.clock.moment())
+    }
+
+    /// The text of a session that [`Replica::find`] has just told of.
+    pub fn text(&self, id: &str) -> Option<Text> {
+        self.view().text(id, self.clock.now(), self.clock.moment())
+    }
+
+    /// What Redis had when it was last seen, fresh or not.
+    pub fn last_seen(&self, id: &SessionId) -> Option<Record> {
+        let now = self.clock.now();
+        let view = self.view();
+        let entry = view.known.peek(id).filter(|entry| entry.is_live(now))?;
+        Some(Record { text: entry.text.as_ref()?.to_string(), lifetime: remaining(entry.deadline, now) })
+    }
+
+    fn known_text(&self, id: &SessionId) -> Option<Arc<str>> {
+        let now = self.clock.now();
+        self.view().known.peek(id).filter(|entry| entry.is_live(now)).and_then(|entry| entry.text.clone())
+    }
+
+    /// Renews a session that is known. Redis is told later, by [`Replica::take_touches`]. `false` when it has to be told
+    /// now.
+    pub fn touch_known(&self, id: &SessionId, deadline: Option<Timestamp>) -> bool {
+        let now = self.clock.now();
+        let mut view = self.view();
+        let Some(entry) = view.known.peek(id).filter(|entry| entry.is_live(now)) else { return false };
+        if entry.text.is_none() {
+            return true;
+        }
+        let in_redis = entry.deadline_in_redis;
+        view.known.touch(id, deadline);
+        if view.touches.holds(id) {
+            return view.touches.put(id, deadline, now);
+        }
+        match touches::due(now, deadline, in_redis, self.touch_window) {
+            Some(due) => {
+                view.touches.put(id, deadline, due);
+                true
+            }
+            None => {
+                view.known.set_deadline_in_redis(id, deadline);
+                false
+            }
+        }
+    }
+
+    /// Keeps a renewal that Redis could not be told of.
+    pub fn keep_touch(&self, id: &SessionId, deadline: Option<Timestamp>) {
+        let mut view = self.view();
+        if view.known.peek(id).is_some() && !view.touches.holds(id) {
+            let now = self.clock.now();
+            view.known.touch(id, deadline);
+            view.touches.put(id, deadline, now);
+        }
+    }
+
+    /// Renewals that Redis has to be told of now, up to `limit` of them; of `all`, when nobody can tell it later.
+    pub fn take_touches(&self, all: bool, limit: usize) -> Vec<(SessionId, Option<Timestamp>)> {
+        let mut view = self.view();
+        let taken = view.touches.take((!all).then(|| self.clock.now()), limit);
+        for (id, deadline) in &taken {
+            view.known.set_deadline_in_redis(id, *deadline);
+        }
+        taken
+    }
+
+    /// How many renewals wait.
+    pub fn waiting_touches(&self) -> usize {
+        self.view().touches.len()
+    }
+
+    /// A session is about to be read.
+    pub fn begin_load(&self, id: &SessionId) -> Token {
+        self.view().begin_load(id)
+    }
+
+    /// The read of a session that is under way and still shows what is so.
+    pub fn load_under_way(&self, id: &SessionId) -> Option<Token> {
+        self.view().load_under_way(id)
+    }
+
+    /// A session is about to be written.
+    pub fn begin_write(&self, id: &SessionId) -> Token {
+        self.view().begin_write(id)
+    }
+
+    /// Notes what Redis has, unless another change has spoiled the token. `None`: no such session.
+    pub fn enter(&self, id: &SessionId, token: Token, text: Option<&str>, deadline: Option<Timestamp>) {
+        self.view().enter(id, token, text.map(Arc::from), deadline, self.clock.now());
+        self.occupied.notify_one();
+    }
+
+    /// A command is over that showed nothing to note.
+    pub fn end(&self, id: &SessionId, token: Token) {
+        self.view().end(id, token);
+    }
+
+    /// A session is about to be written, and nobody will note what comes of it.
+    pub fn forget_known(&self, id: &SessionId) {
+        self.view().forget(id);
+    }
+
+    /// Another client changed a session. `true` when it was known.
+    pub fn invalidate(&self, id: &SessionId) -> bool {
+        self.view().invalidate(id)
+    }
+
+    /// Another client removed everything.
+    pub fn flush(&self) {
+        self.view().flush();
+    }
+
+    /// A new connection is made. Returns its number.
+    pub fn connect(&self) -> u64 {
+        self.view().connect()
+    }
+
+    /// A connection is lost. `true` when it was the one that told of changes.
+    pub fn disconnect(&self, connection: u64) -> bool {
+        let mut view = self.view();
+        let was_it = view.is_connection(connection);
+        if was_it {
+            view.lose();
+        }
+        was_it
+    }
+
+    /// The present moment, for [`Replica::renew_lease`].
+    pub fn moment(&self) -> Moment {
+        self.clock.moment()
+    }
+
+    /// A command that was sent at this moment, on this connection, was answered.
+    pub fn renew_lease(&self, connection: u64, sent: Moment) {
+        self.view().renew_lease(connection, sent);
+    }
+
+    /// Whether what is known of Redis may be trusted now.
+    pub fn holds_lease(&self) -> bool {
+        self.view().holds_lease(self.clock.moment())
+    }
+
+    fn view(&self) -> MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The table is whole at every point where a panic could leave the lock poisoned.
@@ -291,7 +479,7 @@ mod tests {
 
     fn replica(max_bytes: usize) -> (Replica, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::default());
-        (Replica::new(clock.clone(), max_bytes), clock)
+        (Replica::new(clock.clone(), max_bytes, Duration::from_secs(1), None), clock)
     }
 
     fn id(text: &str) -> SessionId {

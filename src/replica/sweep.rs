@@ -1,7 +1,6 @@
 //! Frees what has expired, without being asked.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Replica;
@@ -16,7 +15,7 @@ impl Replica {
     /// Sweeps for as long as it is polled: its owner drops it. An empty table costs nothing.
     pub async fn sweep(self: Arc<Self>) {
         loop {
-            if self.is_empty() {
+            if self.entries() == 0 {
                 self.occupied.notified().await;
             }
             while self.sweep_slice() {
@@ -31,8 +30,9 @@ impl Replica {
         let now = self.clock.now();
         let mut table = self.table();
         let more = table.expire(now, SLICE);
-        self.entries.store(table.len(), Ordering::Release);
-        more
+        self.note_size(&table);
+        drop(table);
+        self.view().known.expire(now, SLICE) || more
     }
 }
 
@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn frees_all_that_expired_and_nothing_else() {
         let clock = Arc::new(ManualClock::default());
-        let replica = Replica::new(clock.clone(), 1 << 30);
+        let replica = Replica::new(clock.clone(), 1 << 30, Duration::from_secs(1), None);
         for n in 0..2500u64 {
             let id = SessionId::parse(format!("session-{n}")).expect("a usable id");
             let save = Save { text: "text".to_owned(), deadline: Some(Timestamp(n + 1)), base: Base::None };

@@ -107,6 +107,10 @@ impl Table {
         }
     }
 
+    pub(super) fn total_bytes(&self) -> usize {
+        self.saved_bytes + self.destroyed_bytes
+    }
+
     fn bytes_mut(&mut self, kind: Kind) -> &mut usize {
         match kind {
             Kind::Saved => &mut self.saved_bytes,
@@ -118,6 +122,10 @@ impl Table {
     pub(super) fn bytes_with(&self, id: &SessionId, change: &Change) -> usize {
         let replaced = self.entries.get(id).filter(|entry| entry.change.kind() == change.kind());
         self.bytes(change.kind()) - replaced.map_or(0, |entry| weight(id, &entry.change)) + weight(id, change)
+    }
+
+    pub(super) fn contains(&self, id: &str) -> bool {
+        self.entries.contains_key(id)
     }
 
     pub(super) fn get(&self, id: &SessionId) -> Option<&Entry> {

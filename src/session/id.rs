@@ -1,12 +1,14 @@
 //! Session ids: checked once, never printed.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::Error;
 
-/// A session id that may become part of a key.
+/// A session id that may become part of a key. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionId(String);
+pub struct SessionId(Arc<str>);
 
 impl SessionId {
     /// The longest id, in bytes of UTF-8. express-session's own have 32.
@@ -29,7 +31,7 @@ impl SessionId {
         } else if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.chars().any(forbidden) {
             Err(Error::InvalidSessionId("holds a control character"))
         } else {
-            Ok(Self(text))
+            Ok(Self(text.into()))
         }
     }
 
@@ -42,7 +44,13 @@ impl SessionId {
 
 impl From<SessionId> for String {
     fn from(id: SessionId) -> Self {
-        id.0
+        id.0.as_ref().to_owned()
+    }
+}
+
+impl Borrow<str> for SessionId {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

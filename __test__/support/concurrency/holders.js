@@ -11,7 +11,7 @@ module.exports = () => {
   let prefixes = 0
   function twoStores() {
     const prefix = `holders ${++prefixes}:`
-    return [stores.storeWith({ prefix }), stores.storeWith({ prefix })]
+    return Array.from('ab', () => stores.storeWith({ prefix, commandTimeoutMs: 10_000 }))
   }
 
   /** Sessions as that many requests would hold them, in turn from the one store and the other. */
@@ -40,7 +40,7 @@ module.exports = () => {
   }
 
   async function dataOf(store, id) {
-    const { cookie: _, ...data } = await store.get(id)
+    const { cookie: _, ...data } = JSON.parse(await stores.textOf(store, id))
     return data
   }
 

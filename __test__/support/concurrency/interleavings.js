@@ -2,6 +2,7 @@
 const session = require('express-session')
 const { startApp } = require('../app')
 const { startProxy } = require('../proxy')
+const { newId, sessionWith } = require('../sessions')
 const { useStores } = require('../stores')
 const { until, within } = require('../until')
 const { loaded } = require('./loaded')
@@ -93,6 +94,7 @@ module.exports = () => {
         ['set', 'c', 1]
       )
       await there.run(id, ['set', 'n', 2], ['set', 'b', 1])
+      await until(async () => (await here.look(id))?.n === 2)
       const { data } = await request.end()
       expect(data).toEqual({ n: 2, a: 1, b: 1, c: 1 })
       expect(await storedIn(here, id)).toEqual({ n: 2, a: 1, b: 1, c: 1 })
@@ -255,6 +257,34 @@ module.exports = () => {
       expect(await storedIn(near, id)).toEqual({ user: 'ada', a: 1, b1: 1, b2: 1, b3: 1, b4: 1 })
     })
 
+    test('P2 to a save that Redis refuses: what it would have saved is saved by the next one', async () => {
+      const server = await stores.ownRedis({ args: ['--maxmemory-policy', 'noeviction'] })
+      const proxy = await startProxy(server.port)
+      later(() => proxy.stop())
+      const store = stores.storeWith({ port: proxy.port, commandTimeoutMs: 20_000 })
+      const id = newId()
+      await store.set(id, sessionWith({ user: 'ada' }))
+      const session = await loaded(store, id)
+      await server.command('CONFIG', 'SET', 'maxmemory', 1)
+      const held = within(
+        5000,
+        proxy.holdNext((chunk) => chunk.includes('OOM')),
+        'the refusal'
+      )
+      session.a = 1
+      const first = store.set(id, session).catch(() => {})
+      await held
+      await server.command('CONFIG', 'SET', 'maxmemory', 0)
+      session.b = 1
+      const second = store.set(id, session)
+      proxy.release()
+      await Promise.all([first, second])
+      expect(await store.get(id)).toMatchObject({ user: 'ada', a: 1, b: 1 })
+      session.c = 1
+      await store.set(id, session)
+      expect(await store.get(id)).toMatchObject({ user: 'ada', a: 1, b: 1, c: 1 })
+    })
+
     const endings = [
       ['destroyed by the other site', ({ near, id }) => near.run(id, ['destroy'])],
       ['regenerated away by the other site', ({ near, id }) => near.run(id, ['regenerate'])],
@@ -361,7 +391,7 @@ module.exports = () => {
         await begin(there, id, ['here'], ['set', 'b', round])
       ]
       for (const request of requests) expect((await request.end()).status).toBe(200)
-      expect(await here.look(id)).toEqual({ user: 'ada', b: round })
+      expect(await there.look(id)).toEqual({ user: 'ada', b: round })
     }
   })
 }

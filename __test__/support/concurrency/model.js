@@ -22,7 +22,7 @@ module.exports = () => {
   ])('concurrency: %s', (concurrency, options) => {
     test(`P2 P3 ${SEQUENCES} random sequences do what the rules say`, async () => {
       const prefix = `model ${++prefixes}:`
-      const pair = [stores.storeWith({ prefix, ...options }), stores.storeWith({ prefix, ...options })]
+      const pair = Array.from('ab', () => stores.storeWith({ prefix, commandTimeoutMs: 10_000, ...options }))
       const refused = { least: 0, most: 0 }
       for (let first = 0; first < SEQUENCES; first += AT_A_TIME) {
         const seeds = Array.from({ length: Math.min(AT_A_TIME, SEQUENCES - first) }, (_, n) => SEED + first + n)

@@ -30,14 +30,16 @@ async function forkSite(options) {
 
 /** `second` is 'in this process' or 'in a process of its own'. */
 async function startSites(later, second, options) {
+  // A busy machine is no outage.
+  const patient = { commandTimeoutMs: 10_000, ...options }
   const start = async (starting) => {
     const site = await starting
     later(() => site.close())
     return new Site(later, site)
   }
   return [
-    await start(serveSteps(options)),
-    await start((second === 'in this process' ? serveSteps : forkSite)(options))
+    await start(serveSteps(patient)),
+    await start((second === 'in this process' ? serveSteps : forkSite)(patient))
   ]
 }
 

@@ -58,7 +58,7 @@ module.exports = () => {
     expect(slowest).toBeLessThan(COMMAND_TIMEOUT_MS + NOISE_MS)
     expect(stale).toEqual([])
 
-    await until(() => store.stats().entries === 0)
+    await until(() => store.stats().unsaved === 0)
     const wrong = []
     for (const [sid, n] of written) {
       const text = await server.command('GET', keyOf(store, sid))

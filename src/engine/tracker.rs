@@ -1,0 +1,111 @@
+//! What a connection shows of the sessions, noted in the table.
+
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::{Operation, Shared};
+use crate::clock::{Moment, Timestamp};
+use crate::error::Error;
+use crate::redis::{Connection, Reply, Request, Trouble, Watch};
+use crate::replica::Token;
+use crate::session::{Record, Save, SessionId};
+
+/// Takes note of what one connection is told.
+pub(super) struct Tracker {
+    shared: Arc<Shared>,
+    /// The number of the connection. What comes late, from one that was given up, is not for the next.
+    connection: u64,
+}
+
+impl Tracker {
+    /// For a new connection.
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let connection = shared.replica.connect();
+        Self { shared, connection }
+    }
+}
+
+impl Watch for Tracker {
+    fn sending(&self) -> Moment {
+        self.shared.replica.moment()
+    }
+
+    fn answered(&self, sent: Moment) {
+        self.shared.replica.renew_lease(self.connection, sent);
+    }
+
+    fn changed(&self, key: &[u8]) {
+        if let Some(id) = self.shared.keys.id(key)
+            && self.shared.replica.invalidate(&id)
+        {
+            self.shared.stats.invalidations.increment();
+        }
+    }
+
+    fn flushed(&self) {
+        self.shared.stats.invalidations.increment();
+        self.shared.replica.flush();
+    }
+
+    fn lost(&self) {
+        if self.shared.replica.disconnect(self.connection) {
+            self.shared.stats.lease_losses.increment();
+        }
+    }
+}
+
+impl Shared {
+    /// What a request may note when it is answered. It has to be asked for before the request is sent.
+    pub(super) fn token(&self, connection: &Connection, request: &Request) -> Option<Token> {
+        match request {
+            Request::Load(id) if connection.tracks() => Some(self.replica.begin_load(id)),
+            Request::Save(id, _) if connection.tracks() => Some(self.replica.begin_write(id)),
+            Request::Save(id, _) | Request::Destroy(id) => {
+                self.replica.forget_known(id);
+                None
+            }
+            Request::Load(_) | Request::Touch(..) => None,
+        }
+    }
+
+    /// Who waits for a read that was under way when they asked.
+    pub(super) fn joined(&self) -> MutexGuard<'_, HashMap<Token, Vec<Operation>>> {
+        self.joined.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends requests whose answers are noted by nobody.
+    pub(super) async fn run(
+        &self,
+        connection: &Connection,
+        requests: &[Request],
+    ) -> Result<Vec<Result<Reply, Error>>, Trouble> {
+        for request in requests {
+            if !matches!(request, Request::Load(_) | Request::Touch(..)) {
+                self.replica.forget_known(request.id());
+            }
+        }
+        connection.run(&self.keys, requests, self.now()).await
+    }
+
+    /// Notes what Redis had at the latest when it was asked.
+    pub(super) fn note_loaded(
+        &self,
+        id: &SessionId,
+        token: Option<Token>,
+        record: Option<&Record>,
+        round_trip: Duration,
+    ) {
+        let Some(token) = token else { return };
+        let deadline = record.and_then(|record| self.now().after(record.lifetime)).map(|deadline| {
+            Timestamp(deadline.0.saturating_sub(u64::try_from(round_trip.as_millis()).unwrap_or(u64::MAX)))
+        });
+        self.replica.enter(id, token, record.map(|record| record.text.as_str()), deadline);
+    }
+
+    pub(super) fn note_saved(&self, id: &SessionId, token: Option<Token>, save: &Save, reply: &Reply) {
+        if let (Some(token), Reply::Done) = (token, reply) {
+            self.replica.enter(id, token, Some(&save.text), save.deadline);
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What this process knows of Redis: sessions, how long they may be trusted, what is being read, what is to be renewed.
+//! It knows no time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::known::{Entry, Known};
+use super::lease::Lease;
+use super::touches::Touches;
+use crate::clock::{Moment, Timestamp};
+use crate::session::SessionId;
+
+/// The right to note what a command that was sent has shown. A change or another write of the session spoils it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Token(u64);
+
+/// What is known of a session without asking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing that may be trusted: ask Redis.
+    Nothing,
+    /// There is no such session.
+    Missing,
+    /// The text that the caller has, and until when it lives.
+    Same(Option<Timestamp>),
+    /// Another text than the caller has.
+    Other,
+}
+
+/// A text, its version, and until when it lives.
+pub type Text = (Arc<str>, u64, Option<Timestamp>);
+
+pub(super) struct View {
+    pub(super) known: Known,
+    pub(super) touches: Touches,
+    lease: Lease,
+    /// Under way: the latest command of each session, and whether it is a read.
+    sent: HashMap<SessionId, (Token, bool)>,
+    /// The number of the connection that tells of changes. It moves on when that is lost.
+    connection: u64,
+    last_number: u64,
+}
+
+impl View {
+    pub(super) fn new(max_bytes: u64, max_stale: Duration) -> Self {
+        Self {
+            known: Known::new(max_bytes),
+            touches: Touches::default(),
+            lease: Lease::new(max_stale),
+            sent: HashMap::new(),
+            connection: 0,
+            last_number: 0,
+        }
+    }
+
+    /// What is known of a session to a caller who has this version of its text.
+    pub(super) fn find(&self, id: &str, version: u64, now: Timestamp, moment: Moment) -> Found {
+        match self.trusted(id, now, moment) {
+            None => Found::Nothing,
+            Some(Entry { text: None, .. }) => Found::Missing,
+            Some(entry) if entry.version == version => Found::Same(entry.deadline),
+            Some(_) => Found::Other,
+        }
+    }
+
+    pub(super) fn text(&self, id: &str, now: Timestamp, moment: Moment) -> Option<Text> {
+        let entry = self.trusted(id, now, moment)?;
+        Some((entry.text.clone()?, entry.version, entry.deadline))
+    }
+
+    fn trusted(&self, id: &str, now: Timestamp, moment: Moment) -> Option<&Entry> {
+        let entry = self.known.get(id).filter(|entry| entry.connection == self.connection && entry.is_live(now))?;
+        self.lease.holds(moment).then_some(entry)
+    }
+
+    pub(super) fn holds_lease(&self, moment: Moment) -> bool {
+        self.lease.holds(moment)
+    }
+
+    /// A new connection is made, which will tell of changes. Returns its number.
+    pub(super) fn connect(&mut self) -> u64 {
+        self.lose();
+        self.connection
+    }
+
+    /// The connection is gone: what was known has to be read again before it is trusted.
+    pub(super) fn lose(&mut self) {
+        self.connection += 1;
+        self.lease.lose();
+        self.sent.clear();
+    }
+
+    pub(super) fn is_connection(&self, connection: u64) -> bool {
+        self.connection == connection
+    }
+
+    pub(super) fn renew_lease(&mut self, connection: u64, sent: Moment) {
+        if self.is_connection(connection) {
+            self.lease.renew(sent);
+        }
+    }
+
+    /// Another client changed the session. `true` when something was known of it.
+    pub(super) fn invalidate(&mut self, id: &SessionId) -> bool {
+        // Whoever changed it has also said when it ends: a renewal that waits is past too.
+        self.forget(id)
+    }
+
+    /// Another client removed everything.
+    pub(super) fn flush(&mut self) {
+        self.sent.clear();
+        self.touches.clear();
+        self.known.clear();
+    }
+
+    /// A session is about to be read.
+    pub(super) fn begin_load(&mut self, id: &SessionId) -> Token {
+        self.begin(id, true)
+    }
+
+    /// A session is about to be written: what is known of it is past, and what is being read may be.
+    pub(super) fn begin_write(&mut self, id: &SessionId) -> Token {
+        self.forget(id);
+        self.begin(id, false)
+    }
+
+    /// What is known of a session, and what is being read, is past.
+    pub(super) fn forget(&mut self, id: &SessionId) -> bool {
+        self.sent.remove(id);
+        self.touches.remove(id);
+        self.known.remove(id)
+    }
+
+    fn begin(&mut self, id: &SessionId, is_load: bool) -> Token {
+        self.last_number += 1;
+        let token = Token(self.last_number);
+        self.sent.insert(id.clone(), (token, is_load));
+        token
+    }
+
+    /// The read that is under way for a session and still shows what is so.
+    pub(super) fn load_under_way(&self, id: &SessionId) -> Option<Token> {
+        self.sent.get(id).filter(|(_, is_load)| *is_load).map(|(token, _)| *token)
+    }
+
+    /// Notes what a command has shown, unless its token was spoiled.
+    pub(super) fn enter(
+        &mut self,
+        id: &SessionId,
+        token: Token,
+        text: Option<Arc<str>>,
+        deadline: Option<Timestamp>,
+        now: Timestamp,
+    ) {
+        if self.end(id, token) {
+            self.last_number += 1;
+            self.known.insert(id.clone(), Entry::new(text, deadline, self.last_number, self.connection), now);
+        }
+    }
+
+    /// A command is over. `true` when its token was not spoiled.
+    pub(super) fn end(&mut self, id: &SessionId, token: Token) -> bool {
+        let is_whole = self.sent.get(id).is_some_and(|(latest, _)| *latest == token);
+        if is_whole {
+            self.sent.remove(id);
+        }
+        // What this build is made for: to see that the checker sees it.
+        is_whole || cfg!(meetabl_broken = "load_without_token")
+    }
+}
