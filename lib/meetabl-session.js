@@ -32,6 +32,8 @@ const REFUSALS = [
   { type: 'id_refused' }
 ]
 
+const nothing = () => {}
+
 const anObject = { isFine: (value) => typeof value === 'object' && value !== null, expected: 'an object' }
 const aPart = { isFine: (value) => value === false || anObject.isFine(value), expected: 'options, or false' }
 const aPattern = { isFine: (value) => value instanceof RegExp, expected: 'a regular expression' }
@@ -102,7 +104,7 @@ function meetablSession(options = {}) {
     known.set(req, state)
     beforeHeaders(res, () => finish(req, res, state, { name, keys, events, timeouts }))
     const { end } = res
-    const restore = present(req, id && `${name}=${encodeURIComponent(keys.seal(id))}`)
+    const restore = isPlain(req, state) ? nothing : present(req, id && `${name}=${encodeURIComponent(keys.seal(id))}`)
     try {
       load(req, res, (error) => {
         restore()
@@ -196,6 +198,11 @@ function isOutside(req, path) {
   return path !== '/' && !(req.originalUrl ?? req.url).startsWith(path)
 }
 
+// One cookie alone, signed by the first secret, can be read in one way only: there is nothing to hide.
+function isPlain({ headers, cookies, signedCookies }, { id, isEarlier }) {
+  return id !== null && !isEarlier && !cookies && !signedCookies && !headers.cookie.includes(';')
+}
+
 /**
  * Shows express-session the cookie that was verified, or none, while it looks for one: it reads headers in ways of its
  * own, and what cookie-parser made of them too. Returns what puts everything back.
@@ -203,7 +210,7 @@ function isOutside(req, path) {
 function present(req, cookie) {
   const { headers, cookies, signedCookies } = req
   const original = headers.cookie
-  if (original === undefined) return () => {}
+  if (original === undefined) return nothing
   let isHidden = true
   headers.cookie = cookie ?? undefined
   if (cookies) req.cookies = undefined
