@@ -58,9 +58,6 @@ const CHECKS = {
   ...EVENT_OPTIONS
 }
 
-// What is known of a request, for what happens later in it.
-const known = new WeakMap()
-
 /** The middleware, with `store`, `close()`, `rotateSecrets([...])` and `verifySession(req)`. */
 function meetablSession(options = {}) {
   const { name = DEFAULT_NAME, rolling = false, logger, ...given } = checkOptions(options, CHECKS)
@@ -72,7 +69,6 @@ function meetablSession(options = {}) {
   const timeouts = given.timeouts === false ? null : new Timeouts(times, rolling)
   const isId = idCheck(given.idPattern)
   const steps = [
-    timeouts && endExpired(timeouts, events),
     given.userAgent === false ? null : createGuard(given.userAgent ?? {}, events),
     given.csrf === false ? null : createProtection(given.csrf ?? {}, keys, events),
     given.helpers === false ? null : sessionHelpers()
@@ -92,7 +88,7 @@ function meetablSession(options = {}) {
     resave: false,
     saveUninitialized: false
   })
-  watchNewSessions(store, timeouts, events)
+  if (timeouts) beginNewSessions(store, timeouts)
   if (given.userAgent !== false) bindNewSessions(store)
   const open = createOpener({ keys, name, isId, events })
 
@@ -100,8 +96,8 @@ function meetablSession(options = {}) {
     if (req.session || isOutside(req, cookie.path)) return next()
     const { id, isEarlier } = open(req)
     const isActivity = req.headers[ACTIVITY_HEADER] !== 'none'
-    const state = { id, isEarlier, isActivity, isLoaded: false, isHandled: false, isRegenerated: false }
-    known.set(req, state)
+    // `handledId` is the session's id when the handler begins.
+    const state = { id, isEarlier, isActivity, isLoaded: false, handledId: null }
     beforeHeaders(res, () => finish(req, res, state, { name, keys, events, timeouts }))
     const { end } = res
     const restore = isPlain(req, state) ? nothing : present(req, id && `${name}=${encodeURIComponent(keys.seal(id))}`)
@@ -123,10 +119,14 @@ function meetablSession(options = {}) {
       return next(error)
     }
     noteLoad(req, state, events)
-    walk(steps, req, res, (refusal) => {
-      state.isHandled = true
-      next(refusal)
-    })
+    const protect = () => {
+      walk(steps, req, res, (refusal) => {
+        state.handledId = req.sessionID
+        next(refusal)
+      })
+    }
+    if (timeouts && state.isLoaded) endIfOver(req, state, { timeouts, events }, protect)
+    else protect()
   }
 
   return Object.assign(middleware, {
@@ -251,22 +251,18 @@ function noteLoad(req, state, events) {
 }
 
 /** Ends what is over, should the store not have done so, and starts anew. */
-function endExpired(timeouts, events) {
-  return function endExpiredSession(req, _res, next) {
-    const { isLoaded, isActivity } = known.get(req)
-    if (!isLoaded) return next()
-    const reason = timeouts.reasonToEnd(req.session)
-    if (reason === null) {
-      timeouts.use(req.session, isActivity)
-      return next()
-    }
-    events.report('session_expired', req, { reason, id: req.sessionID })
-    // Whether or not it could be destroyed: it is not used any more.
-    destroyIfPossible(req.sessionStore, req.sessionID, () => {
-      req.sessionStore.generate(req)
-      next()
-    })
+function endIfOver(req, { isActivity }, { timeouts, events }, next) {
+  const reason = timeouts.reasonToEnd(req.session)
+  if (reason === null) {
+    timeouts.use(req.session, isActivity)
+    return next()
   }
+  events.report('session_expired', req, { reason, id: req.sessionID })
+  // Whether or not it could be destroyed: it is not used any more.
+  destroyIfPossible(req.sessionStore, req.sessionID, () => {
+    req.sessionStore.generate(req)
+    next()
+  })
 }
 
 function walk(steps, req, res, done) {
@@ -275,15 +271,11 @@ function walk(steps, req, res, done) {
   next()
 }
 
-function watchNewSessions(store, timeouts, events) {
+function beginNewSessions(store, timeouts) {
   const { generate } = store
-  store.generate = function generateKnown(req) {
+  store.generate = function generateBegun(req) {
     generate.call(this, req)
-    timeouts?.begin(req.session)
-    const state = known.get(req)
-    if (!state?.isHandled) return
-    state.isRegenerated = true
-    events.report('session_regenerated', req, { id: req.sessionID })
+    timeouts.begin(req.session)
   }
 }
 
@@ -300,7 +292,7 @@ function beforeHeaders(res, call) {
 }
 
 function finish(req, res, state, { name, keys, events, timeouts }) {
-  const { id, isEarlier, isActivity, isLoaded, isHandled, isRegenerated } = state
+  const { id, isEarlier, isActivity, isLoaded } = state
   const { session } = req
   const isSame = isLoaded && Boolean(session) && req.sessionID === id
   let isSet = setsCookie(res, name)
@@ -310,8 +302,14 @@ function finish(req, res, state, { name, keys, events, timeouts }) {
   }
   if (isSet) res.setHeader('Cache-Control', 'no-store')
   if (session && (isSame || isSet)) timeouts?.tell(res, session, isActivity)
-  if (session && isSet && !isSame && !isRegenerated) events.report('session_created', req, { id: req.sessionID })
-  if (!session && isLoaded && isHandled) events.report('session_destroyed', req, { id })
+  const type = whatHappened(req, state, isSet && !isSame)
+  if (type !== null) events.report(type, req, { id: session ? req.sessionID : id })
+}
+
+function whatHappened({ session, sessionID }, { isLoaded, handledId }, isNew) {
+  if (!session) return isLoaded && handledId !== null ? 'session_destroyed' : null
+  if (handledId !== null && sessionID !== handledId) return 'session_regenerated'
+  return isNew ? 'session_created' : null
 }
 
 function setsCookie(res, name) {
