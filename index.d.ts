@@ -1,5 +1,7 @@
-import type { NextFunction, Request, Response } from 'express'
-import type { SessionData, Store } from 'express-session'
+import type { KeyObject } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import type { Application, NextFunction, Request, Response } from 'express'
+import type { Session, SessionData, Store } from 'express-session'
 
 /** Anything with these four methods: `console`, pino, winston. Each is called with one string. */
 export interface Logger {
@@ -116,6 +118,7 @@ export interface StoreError extends Error {
     | 'ERR_INVALID_TTL'
     | 'ERR_NO_SESSION'
     | 'ERR_REDIS'
+    | 'ERR_RANDOM'
     | 'ERR_STORE_CLOSED'
     | 'ERR_STORE_FULL'
     | 'ERR_STORE_UNAVAILABLE'
@@ -200,6 +203,157 @@ export class RedisStore extends Store {
  */
 export function sessionHelpers(): (req: Request, res: Response, next: NextFunction) => void
 
+// ----- The security layer -----
+
+/** Text or bytes: at least 32 characters, or bytes. With several, the first signs and all of them verify. */
+export type Secret = string | Buffer | Uint8Array
+export type Secrets = Secret | [Secret, ...Secret[]]
+
+type Middleware = (req: Request, res: Response, next: NextFunction) => void
+
+/** `value`, a dot and its signature, as the package cookie-signature makes it. */
+export function sign(value: string, secret: Secret | NodeJS.ArrayBufferView | KeyObject): string
+/** What was signed; `false` when this secret did not sign it. */
+export function unsign(input: string, secret: Secret | NodeJS.ArrayBufferView | KeyObject): string | false
+
+export type SecurityEventType =
+  | 'session_created'
+  | 'session_regenerated'
+  | 'session_destroyed'
+  | 'session_expired'
+  | 'session_unknown'
+  | 'signature_refused'
+  | 'id_refused'
+  | 'old_secret_used'
+  | 'user_agent_bound'
+  | 'user_agent_mismatch'
+  | 'csrf_refused'
+  | 'upgrade_refused'
+
+/** What happened. It holds no session id, secret or session data; what the client wrote is cut short, on one line. */
+export interface SecurityEvent {
+  type: SecurityEventType
+  /** ISO 8601. */
+  time: string
+  /** Why, in one word, where there is more than one reason. */
+  reason?: string
+  /** A name for the session: the same for the same one as long as the process lives, and of no use to anyone else. */
+  session?: string
+  ip: string
+  method: string
+  /** Without the query. */
+  path: string
+  userAgent: string
+  /** How many events of this type were left out before it: no more than 100 at once and 10 a second are told. */
+  suppressed?: number
+}
+
+export interface SecurityEventOptions {
+  /** Called for each event. What it throws is logged, and changes nothing for the request. */
+  onSecurityEvent?: (event: SecurityEvent) => void
+  /** Default `console` (without `debug`); `false` for silence. */
+  logger?: Logger | false
+}
+
+export interface UserAgentRules {
+  /**
+   * - `exact` (default): the same header
+   * - `family`: the same but for version numbers, so that a browser's update logs nobody out
+   * - a function that answers `true` when they agree; anything else, or a throw, does not
+   */
+  compare?: 'exact' | 'family' | ((bound: string, current: string, req: Request) => boolean)
+  /** `report` only tells. Default `enforce`. */
+  mode?: 'enforce' | 'report'
+  /** A session from before the guard: `bind` (default) it at its next request, or `reject` it. */
+  legacy?: 'bind' | 'reject'
+}
+
+/**
+ * Middleware for after express-session, with any store: a session that another User-Agent uses is destroyed and the
+ * request answered with 401. That detects some stolen cookies; it prevents none.
+ */
+export function userAgentGuard(options?: UserAgentRules & SecurityEventOptions): Middleware
+
+export interface CsrfRules {
+  /**
+   * - `strict` (default): the source of the request, and a token
+   * - `origin`: the source alone; a token where the browser does not tell it
+   */
+  mode?: 'strict' | 'origin'
+  /** Only tell, refuse nothing. Default false. */
+  reportOnly?: boolean
+  /** Whole origins that may send requests too, as `https://admin.example.com`. They still need a token. */
+  trustedOrigins?: string | string[]
+  /** Paths that are not protected: whole ones (`/hook`), or all below one that ends in a slash (`/hooks/`). */
+  exempt?: string | string[]
+}
+
+/**
+ * Middleware for after express-session, and for after the body parser when forms send the token as `_csrf`. What it
+ * refuses goes to `next(error)` with status 403 and the code `EBADCSRFTOKEN`.
+ */
+export function csrfProtection(options?: CsrfRules & SecurityEventOptions & { secret?: Secrets }): Middleware
+
+/** A handler that answers `{ csrfToken }`, for pages that the server does not render. */
+export function csrfTokenRoute(): (req: Request, res: Response) => void
+
+export interface MeetablSessionOptions extends SecurityEventOptions {
+  /** Default: a new `RedisStore` with the options `redis`. */
+  store?: Store
+  redis?: RedisStoreOptions
+  /** `SESSION_SECRET`, `SESSION_SECRET_PREVIOUS` (earlier ones, separated by spaces). */
+  secret?: Secrets
+  /** The cookie's name, default `meetabl.sid`. One that starts with `__Host-` is held to what browsers ask of it. */
+  name?: string
+  /** `Secure` and `SameSite=Strict` in production, else `SameSite=Lax`; always `HttpOnly`. */
+  cookie?: {
+    path?: string
+    domain?: string
+    secure?: boolean | 'auto'
+    httpOnly?: true
+    sameSite?: true | 'strict' | 'lax' | 'none'
+    partitioned?: boolean
+    priority?: 'low' | 'medium' | 'high'
+  }
+  /** Makes ids instead of 256 random bits. They must match `idPattern`. */
+  genid?: (req: Request) => string
+  /** Which ids may become part of a key. Default: 16 to 128 letters, digits, `-` and `_`. */
+  idPattern?: RegExp
+  /** Renew the cookie with every response. Default false: when half of its time is over. */
+  rolling?: boolean
+  /** How long a session lasts without use, in milliseconds, default a day. `SESSION_TIMEOUT`. */
+  timeoutMs?: number
+  /** How long it lasts at all, in milliseconds. Default: without end. */
+  absoluteTimeoutMs?: number
+  /** How long before the end responses say so, in milliseconds: at least 20000, default 120000. */
+  warnBeforeMs?: number
+  /** Timeouts of an authenticator assurance level of NIST SP 800-63B-4. Shorter ones may be set, longer ones not. */
+  preset?: 'aal1' | 'aal2' | 'aal3'
+  /** `false`: no absolute timeout, no warning. */
+  timeouts?: false
+  /** `false`: no `req.regenerateSession`, no `req.destroySession`. */
+  helpers?: false
+  userAgent?: UserAgentRules | false
+  csrf?: CsrfRules | false
+}
+
+export interface MeetablSession<S extends Store = Store> extends Middleware {
+  readonly store: S
+  /** Lets go of the store, unless it was given. */
+  close(): Promise<void>
+  /** From now on the first of these signs, and all of them verify. Cookies of the others are signed anew. */
+  rotateSecrets(secrets: [Secret, ...Secret[]]): void
+  /**
+   * The session of an upgrade request (WebSocket), by the same rules, and only when it comes from an own or a trusted
+   * origin; else null. `app` tells which proxies are trusted. It does not count as activity.
+   */
+  verifySession(req: IncomingMessage, app?: Application): Promise<(Session & Partial<SessionData>) | null>
+}
+
+/** express-session, `RedisStore`, helpers, User-Agent guard, CSRF protection and timeouts in one middleware. */
+export function meetablSession(options?: MeetablSessionOptions & { store?: undefined }): MeetablSession<RedisStore>
+export function meetablSession<S extends Store>(options: MeetablSessionOptions & { store: S }): MeetablSession<S>
+
 declare global {
   namespace Express {
     interface Request {
@@ -212,6 +366,8 @@ declare global {
       /** Destroys the session and clears its cookie. When the destroy fails, so does this, and nothing changes. */
       destroySession(): Promise<void>
       destroySession(callback: (error?: any) => void): void
+      /** A fresh CSRF token for this session. Asking for one is what makes a visitor's session stay. */
+      csrfToken(): string
     }
   }
 }
