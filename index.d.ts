@@ -64,11 +64,36 @@ export interface RedisStoreOptions {
   commandTimeoutMs?: number
   /** How long connecting may take, in milliseconds: 10 to 60000, default 1000. */
   connectTimeoutMs?: number
-  /** The table in this process that serves while Redis is away. */
-  cache?: {
-    /** Its size in bytes, at least 65536, default 64 MiB. */
-    maxBytes?: number
-  }
+  /**
+   * What becomes of a session that two requests change at the same time: `merge` (default) keeps what both changed, the
+   * later save wins where both changed the same; `last-write` keeps the later save alone. With a `serializer` that is not
+   * `JSON` nothing is merged. In no case does a save bring back a session that is gone.
+   */
+  concurrency?: 'merge' | 'last-write'
+  /** The table in this process: it answers reads without asking Redis, and serves while Redis is away. */
+  cache?:
+    | {
+        /** Its size in bytes, at least 65536, default 64 MiB. */
+        maxBytes?: number
+        /**
+         * How long at most, in milliseconds, a read may not show a change that Redis has acknowledged: 10 to 60000,
+         * default 1000. As a rule it is less than one: Redis tells of each change.
+         */
+        maxStaleMs?: number
+      }
+    /** Ask Redis for each read. In an outage only what was changed in it is known then. */
+    | false
+  /**
+   * How long the renewal of a session may wait for later ones, in milliseconds: 0 (each is sent) to 3600000. Default 1 %
+   * of the session's lifetime, a minute at the most, and 0 for lifetimes under 50 seconds.
+   */
+  touchWindowMs?: number
+  /** `memory` (default) serves while Redis is away; `error` lets every call fail with `ERR_STORE_UNAVAILABLE`. */
+  fallback?: 'memory' | 'error'
+  /** With `fallback: 'error'`: emit `disconnect`, upon which express-session goes on without sessions. Default false. */
+  skipWhenDown?: boolean
+  /** How long `close()` tries to write what Redis does not have yet, in milliseconds: 10 to 60000, default 1000. */
+  closeTimeoutMs?: number
   /** Default `console` (without `debug`); `false` for silence. */
   logger?: Logger | false
   /** Refused: this store makes its own connection. The error shows the change to make. */
@@ -92,7 +117,25 @@ export interface StoreStats {
   destroys: number
   /** Reads that found something that is not a session. */
   corrupt: number
-  /** Operations answered from memory. */
+  /** Saves whose session was gone. */
+  refused: number
+  /** Saves that were merged with another's. */
+  merged: number
+  /** Tries to save that found another text than the one that the session was made from. */
+  conflicts: number
+  /** Reads answered without asking Redis. */
+  hits: number
+  /** Reads that asked Redis, or waited for one that did. */
+  misses: number
+  /** Known sessions that another client changed. */
+  invalidations: number
+  /** Times that nothing known could be trusted any longer, because the connection was lost. */
+  leaseLosses: number
+  /** Renewals that needed no command of their own. */
+  coalescedTouches: number
+  /** Renewals that wait to be sent. */
+  waitingTouches: number
+  /** Operations answered from memory because Redis did not answer. */
   servedFromMemory: number
   /** Operations that waited for Redis longer than `commandTimeoutMs`. */
   timeouts: number
@@ -100,9 +143,13 @@ export interface StoreStats {
   connections: number
   /** Changes written to Redis after it was away, destroys included. */
   replayed: number
+  /** Sessions put back into a Redis that came back without its data. */
+  restored: number
   /** Operations under way. */
   inFlight: number
-  /** Entries in this process's table: sessions, and destroyed ones that Redis has to be told of. */
+  /** Changes that Redis does not have yet, destroyed sessions included. */
+  unsaved: number
+  /** Entries in this process's table: what is known of Redis, and what Redis does not have yet. */
   entries: number
   /** Bytes that this process's table holds. */
   bytes: number
@@ -120,6 +167,7 @@ export interface StoreError extends Error {
     | 'ERR_REDIS'
     | 'ERR_RANDOM'
     | 'ERR_STORE_CLOSED'
+    | 'ERR_STORE_CONTENDED'
     | 'ERR_STORE_FULL'
     | 'ERR_STORE_UNAVAILABLE'
     | 'ERR_INTERNAL'
@@ -142,6 +190,8 @@ export interface StoreEvents {
   fallback: []
   /** Redis is back and has what changed meanwhile. */
   recovered: [{ replayed: number }]
+  /** A save was not made, because the session that it was made from is gone. */
+  refused: []
   /** Why a try to reach Redis failed, or why the connection was lost. Emitted only when someone listens. */
   error: [StoreError]
   close: []
@@ -151,12 +201,19 @@ export interface StoreEvents {
 export class RedisStore extends Store {
   constructor(options?: RedisStoreOptions)
 
-  /** A new object each time, or `null` when there is no such session. `cookie.expires` is the live expiry. */
+  /**
+   * A new object each time, or `null` when there is no such session. `cookie.expires` is the live expiry. The callback is
+   * called before this returns when the session is known.
+   */
   get(sid: string, callback: (error: any, session?: SessionData | null) => void): void
   get(sid: string): Promise<SessionData | null>
+  /**
+   * Writes a session. One that came from this store is merged with what others made of it since; when it is gone,
+   * nothing is written, without an error.
+   */
   set(sid: string, session: SessionData, callback: (error?: any) => void): void
   set(sid: string, session: SessionData): Promise<void>
-  /** Renews the expiry; nothing else is written. */
+  /** Renews the expiry; nothing else is written. Answers at once, and Redis is told within `touchWindowMs`. */
   touch(sid: string, session: SessionData, callback: (error?: any) => void): void
   touch(sid: string, session: SessionData): Promise<void>
   destroy(sid: string, callback: (error?: any) => void): void

@@ -70,6 +70,7 @@ pub(super) async fn settle(shared: Arc<Shared>, connection: Connection, id: Sess
         }
         match write(&shared, &connection, &id, &group, &stored).await {
             Written::As(text) => {
+                shared.replica.forget_known(&id);
                 shared.stats.merged.add(group.len() as u64);
                 shared.answer(&id, &mut group, &Ok(Outcome::Done));
                 stored = text;
