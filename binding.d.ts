@@ -9,6 +9,23 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
+/** Secrets: the first signs, all verify. */
+export declare class NativeKeyRing {
+  constructor(secrets: Array<NativeSecret>)
+  /** From now on these secrets, and no others. */
+  rotate(secrets: Array<NativeSecret>): void
+  /**
+   * The id in the cookie of that name: a string when the first secret signed it, an object when an earlier one did.
+   * Else why there is none: 0 for no cookie, 1 for one that is not signed, 2 for a signature that no secret made, 3
+   * for an id that `plainIds` does not allow.
+   */
+  open(header: string, name: string, plainIds: boolean): number | string | NativeEarlier
+  /** A cookie's value for this id, not percent-encoded yet. */
+  seal(id: string): string
+  csrfToken(sessionId: string): string
+  verifyCsrf(sessionId: string, token: string): boolean
+}
+
 /** A listing in progress, for `next`. */
 export declare class NativeListing {
   /** A new listing of ids, or of ids and texts in turn. */
@@ -55,6 +72,19 @@ export interface NativeConfig {
   cache: boolean
 }
 
+/** What an earlier secret signed. */
+export interface NativeEarlier {
+  id: string
+  /** Its place among the secrets, from 1. */
+  key: number
+}
+
+/** A secret, and what an error calls it. */
+export interface NativeSecret {
+  name: string
+  value: string | Uint8Array
+}
+
 /** One option, or one environment variable that stands in for it. */
 export interface NativeSetting {
   /** The option's name. */
@@ -94,8 +124,20 @@ export interface NativeStats {
   bytes: number
 }
 
+/** 256 bits from the system's random source. */
+export declare function newSessionId(): string
+
+/** What a log may call this session. */
+export declare function sessionLogName(id: string): string
+
+/** cookie-signature's HMAC of `value`: base64 without padding. */
+export declare function sign(value: string, secret: string | Uint8Array): string
+
 /** Submits calls: see `calls.rs` for what the three values hold. */
 export declare function submit(store: number, numbers: Float64Array, ids: string, texts: string): void
 
 /** Renews a session. Nobody waits for it. */
 export declare function touch(store: number, id: string, lifetime: number): void
+
+/** Whether `signature` is what `sign` makes, compared in constant time. */
+export declare function verify(value: string, signature: string, secret: string | Uint8Array): boolean

@@ -778,10 +778,15 @@ function __napiStampBindingTarget(exportsObject, target) {
 // linked import resolves to `undefined`.
 module.exports.__napiBindingTarget = __napiStampBindingTarget(nativeBinding, __napiLoadedBindingTarget)
 module.exports = nativeBinding
+module.exports.NativeKeyRing = nativeBinding.NativeKeyRing
 module.exports.NativeListing = nativeBinding.NativeListing
 module.exports.NativeStore = nativeBinding.NativeStore
 module.exports.ask = nativeBinding.ask
 module.exports.find = nativeBinding.find
 module.exports.known = nativeBinding.known
+module.exports.newSessionId = nativeBinding.newSessionId
+module.exports.sessionLogName = nativeBinding.sessionLogName
+module.exports.sign = nativeBinding.sign
 module.exports.submit = nativeBinding.submit
 module.exports.touch = nativeBinding.touch
+module.exports.verify = nativeBinding.verify

@@ -83,6 +83,8 @@ describe('the packages, installed into an empty app', () => {
         'README.md',
         'binding.d.ts',
         'binding.js',
+        'browser.d.mts',
+        'browser.mjs',
         'index.d.ts',
         'index.js',
         'package.json',

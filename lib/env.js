@@ -54,4 +54,36 @@ function isInternal(name) {
   return Object.hasOwn(VARIABLES, name) || name.includes('.')
 }
 
-module.exports = { collectSettings }
+// ----- What `meetablSession()` and `csrfProtection()` read -----
+
+/** The secrets to sign and verify with, as `[{ name, value }]`: the option's, else the environment's. */
+function collectSecrets(option, env) {
+  if (option !== undefined) return nameSecrets('secret', option)
+  if (!env.SESSION_SECRET) {
+    throw createError(
+      'ERR_INVALID_OPTION',
+      'SESSION_SECRET is not set, and neither is the option `secret`. Expected at least 32 random characters, the same ' +
+        'for every process of this API: `openssl rand -base64 32` makes them.'
+    )
+  }
+  const previous = (env.SESSION_SECRET_PREVIOUS ?? '').split(/\s+/).filter(Boolean)
+  return [
+    { name: 'SESSION_SECRET', value: env.SESSION_SECRET },
+    ...previous.map((value) => ({ name: 'SESSION_SECRET_PREVIOUS', value }))
+  ]
+}
+
+/** One secret or an array of them, each with the name that an error calls it by. */
+function nameSecrets(name, secrets) {
+  if (!Array.isArray(secrets)) return [{ name, value: secrets }]
+  return secrets.map((value, at) => ({ name: `${name}[${at}]`, value }))
+}
+
+/** The idle lifetime in milliseconds, with the name that an error calls it by; undefined when nothing is said. */
+function readTimeout(option, env) {
+  if (option !== undefined) return { name: 'timeoutMs', value: option }
+  const text = env.SESSION_TIMEOUT
+  return text ? { name: 'SESSION_TIMEOUT', value: Number(text), text } : undefined
+}
+
+module.exports = { collectSecrets, collectSettings, nameSecrets, readTimeout }

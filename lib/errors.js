@@ -13,7 +13,7 @@ function createError(code, message, cause) {
   return error
 }
 
-const NATIVE_CODE = /^ERR_(INVALID_(OPTION|ARGUMENT|SESSION_ID|TTL)|STORE_[A-Z]+|REDIS|INTERNAL)$/
+const NATIVE_CODE = /^ERR_(INVALID_(OPTION|ARGUMENT|SESSION_ID|TTL)|STORE_[A-Z]+|REDIS|RANDOM|INTERNAL)$/
 
 // The addon's errors are made again here: in another realm (jest, vm) its own would be no `instanceof Error`. Any other
 // error is left as it is.

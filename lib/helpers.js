@@ -3,6 +3,7 @@
 // `req.regenerateSession` and `req.destroySession`, on any express-session store.
 
 const { handOver, isCallback, unwatched } = require('./callback')
+const { clearCookies, sentNames } = require('./cookies')
 const { createError } = require('./errors')
 
 /** Middleware for after express-session. */
@@ -31,7 +32,7 @@ async function destroy(req, res, names) {
 
 function destroyInStore(req, names) {
   requireSession(req)
-  for (const name of cookieNames(req.headers.cookie, req.sessionID)) names.add(name)
+  for (const name of sentNames(req.headers.cookie, req.sessionID)) names.add(name)
   return new Promise((resolve, reject) => {
     req.sessionStore.destroy(req.sessionID, (error) => (error ? reject(error) : resolve()))
   })
@@ -43,33 +44,6 @@ function requireSession(req) {
     'ERR_NO_SESSION',
     'This request has no session. Expected express-session to run before, and the session not to be destroyed yet.'
   )
-}
-
-// The cookie goes with the same path and domain that it came with (OWASP ASVS 5.0, 14.3.1).
-function clearCookies(res, names, cookie) {
-  if (res.headersSent) return
-  cookie.expires = new Date(0)
-  const cleared = [...names].map((name) => cookie.serialize(name, ''))
-  const others = [res.getHeader('Set-Cookie') ?? []].flat()
-  if (cleared.length > 0) res.setHeader('Set-Cookie', [...others, ...cleared])
-}
-
-function cookieNames(header = '', id) {
-  const pairs = header.split(';').map((pair) => {
-    const at = pair.indexOf('=')
-    return { name: pair.slice(0, at).trim(), value: decode(pair.slice(at + 1).trim()) }
-  })
-  return pairs.filter(({ value }) => value.startsWith(`s:${id}.`)).map(({ name }) => name)
-}
-
-// A value may stand in quotes (RFC 6265, 4.1.1).
-function decode(value) {
-  const bare = value.startsWith('"') ? value.slice(1, -1) : value
-  try {
-    return decodeURIComponent(bare)
-  } catch {
-    return bare
-  }
 }
 
 function settle(promise, callback) {

@@ -3,6 +3,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { ensureChromium } from './chromium.mjs'
 import { installDependencies } from './dependencies.mjs'
 import { ensureRedisServer } from './redis-server.mjs'
 import { npm, root, run } from './run.mjs'
@@ -16,6 +17,7 @@ const PREPARE = [
   ['Node and Rust', checkToolchain],
   ['dependencies', installDependencies],
   ['redis-server', ensureRedisServer],
+  ['chromium', ensureChromium],
   ['build', () => npm('run', 'build')]
 ]
 // Each tells something of its own, so one that fails does not hide the others.

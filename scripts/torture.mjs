@@ -21,6 +21,8 @@ import { root, run } from './run.mjs'
 
 const ROUND_MS = 20_000
 const SHOWN = 5
+// A round in which less than this part of the reads was judged has shown nothing.
+const LEAST_JUDGED = 0.1
 const WRONG = 2
 const BROKEN = ['write_without_read', 'load_without_token']
 
@@ -65,7 +67,8 @@ async function directedRaces() {
 function report(name, history, stats, { maxStaleMs }) {
   const judgement = judge(history, { maxStaleMs })
   console.log(summary(judgement, history, stats))
-  const { violations } = judgement
+  const { violations, coverage } = judgement
+  if (coverage.judged < coverage.reads * LEAST_JUDGED) throw new Error('too few of the reads could be judged')
   if (violations.length === 0) return
   process.exitCode = WRONG
   for (const violation of violations.slice(0, SHOWN)) console.log(`\n${tell(violation, history)}`)

@@ -24,6 +24,10 @@ pub enum Error {
     )]
     InvalidTtl,
 
+    /// The system gives no random bytes. There is no other source.
+    #[error("The system's random source failed: {0}. No session id or token can be made without it.")]
+    NoRandom(String),
+
     /// Redis understood the command and refused it.
     #[error("Redis refused a command: {0}")]
     Redis(String),
@@ -82,6 +86,7 @@ impl Error {
             Self::InvalidOption(_) => "ERR_INVALID_OPTION",
             Self::InvalidSessionId(_) => "ERR_INVALID_SESSION_ID",
             Self::InvalidTtl => "ERR_INVALID_TTL",
+            Self::NoRandom(_) => "ERR_RANDOM",
             Self::Redis(_) => "ERR_REDIS",
             Self::Unavailable(_) => "ERR_STORE_UNAVAILABLE",
             Self::Full { .. } => "ERR_STORE_FULL",

@@ -7,7 +7,8 @@
 //!    ├── replica/     sessions known to this process
 //!    ├── failover/    when to try again
 //!    └── redis/       the only place that names the redis crate
-//!          │
+//!          │         crypto/     signatures, session ids, CSRF tokens (used by node/, never by the store)
+//!          │           │
 //!  session/  config  clock  error  stats  telemetry      plain values, no I/O
 //! ```
 //!
@@ -15,6 +16,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod crypto;
 pub mod engine;
 pub mod error;
 pub mod failover;

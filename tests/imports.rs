@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const RANKS: [&[&str]; 4] = [
     &["node"],
     &["engine"],
-    &["redis", "replica", "failover"],
+    &["redis", "replica", "failover", "crypto"],
     &["session", "config", "clock", "error", "stats", "telemetry"],
 ];
 

@@ -9,11 +9,11 @@ const SECRET = 'a secret of the tests, long enough for them'
 
 /**
  * `session` is merged into express-session's options; `routes(app)` adds the test's routes behind it. Errors that reach
- * Express are kept in `errors` and answered with 500 and their code.
+ * Express are kept in `errors` and answered with their code, and their status or 500. `framework` is Express 5, or 4.
  */
-async function startApp({ store, session: options, routes, middleware = [] }) {
-  const app = express()
-  app.set('trust proxy', true)
+async function startApp({ store, session: options, routes, middleware = [], framework = express, trustProxy = true }) {
+  const app = framework()
+  app.set('trust proxy', trustProxy)
   app.use(session({ store, secret: SECRET, resave: false, saveUninitialized: false, ...options }))
   for (const handler of middleware) app.use(handler)
   app.use(express.json())
@@ -23,7 +23,7 @@ async function startApp({ store, session: options, routes, middleware = [] }) {
   app.use((error, _req, res, next) => {
     errors.push(error)
     if (res.headersSent) next(error)
-    else res.status(500).json({ code: error.code, message: error.message })
+    else res.status(error.status ?? 500).json({ code: error.code, message: error.message })
   })
 
   const server = http.createServer(app).listen(0, '127.0.0.1')
@@ -150,7 +150,7 @@ function matchesPath(path, prefix) {
 }
 
 function parsed(response, text) {
-  return response.headers['content-type']?.includes('json') ? JSON.parse(text) : undefined
+  return text && response.headers['content-type']?.includes('json') ? JSON.parse(text) : undefined
 }
 
 module.exports = { startApp, Agent, SECRET }

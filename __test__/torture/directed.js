@@ -33,8 +33,9 @@ async function race({ rounds, maxStaleMs, later }) {
     later(() => store.close())
     return store
   })
-  await Promise.all(stores.map((store) => store.ready()))
+  // It listens to the stores' events from the beginning.
   const scene = new Scene(stores, proxy)
+  await Promise.all(stores.map((store) => store.ready()))
   for (let round = 0; round < rounds; round++) {
     for (const name of RACES) await scene[name]()
   }

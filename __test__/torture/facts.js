@@ -31,6 +31,11 @@ class SessionFacts {
     return this.loss !== undefined && record.end > this.loss.start
   }
 
+  /** The slots whose changes a record has to show: none any more when someone has begun to destroy the session. */
+  slotsFor({ end }) {
+    return this.destroyBegun > end ? [...this.slots.values()] : []
+  }
+
   wasUsedBetween(start, end) {
     const uses = this.#records.filter(({ type }) => type === 'set' || type === 'touch')
     return uses.some((use) => use.end > start && use.start < end)

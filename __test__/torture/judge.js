@@ -23,8 +23,8 @@
 // - An operation that failed may have happened or not: nothing is due, and both are allowed.
 // - P4 binds a read that was answered by 'redis', and its start counts: a change that was due `maxStaleMs` before has to
 //   be seen. An outage (from 'fallback' to 'recovered') excuses other workers' changes, and nothing of one's own.
-// - A missing session is right as soon as someone has begun to destroy it, whatever came of that. A save that finds its
-//   session gone is answered without an error, so what it wrote is not required of a missing session.
+// - As soon as someone has begun to destroy a session, whatever came of that, it may be missing, and changes may be: a save
+//   that finds its session gone is answered without an error, and what waits in memory is dropped by a destroy there.
 // - Redis losing its data (FLUSHALL, a kill without persistence) ends all duties for the sessions whose first save had
 //   begun before the loss was over: other processes may put back what they hold, however old. What was read before the
 //   loss is judged. One duty comes into being: after FLUSHALL, while no worker was out of reach and nobody has saved or
@@ -77,7 +77,7 @@ function judgeStored(record, session, findings) {
     session.isWrongInRedis(record)
     return
   }
-  for (const slot of session.slots.values()) {
+  for (const slot of session.slotsFor(record)) {
     const missed = slot.missing(record.found, record.start)
     if (!missed) continue
     findings.add('P2', 'an acknowledged change is lost in Redis', record, missed)
@@ -112,7 +112,7 @@ function judgeFound(record, session, due, findings) {
     findings.add('P4', 'a destroyed session is read', record, session.destruction)
     return
   }
-  for (const slot of session.slots.values()) {
+  for (const slot of session.slotsFor(record)) {
     const missed = slot.missing(record.found, record.start)
     if (!missed || slot.wasLackingInRedis(missed)) continue
     findings.noteAge(record.start - slot.dueFrom(missed))
@@ -141,7 +141,7 @@ function judgeOwn(record, session, { reach, findings }) {
     findings.add('P3', 'an own destroyed session is read', record, destruction)
     return
   }
-  for (const slot of session.slots.values()) {
+  for (const slot of session.slotsFor(record)) {
     const missed = slot.worker === worker && slot.missingOwn(found, start, since)
     if (missed && !slot.wasLackingInRedis(missed)) findings.add('own', 'a read lacks an own change', record, missed)
   }

@@ -64,6 +64,12 @@ describe('the judge finds nothing wrong with', () => {
     expect(verdict(...history, read('A', [700, 701], null), stored([800, 801], null))).toEqual([])
   })
 
+  test('a change that a destroy has made pointless, though the session is still there', () => {
+    const history = [create('A', [0, 1]), save('A', [2, 3], 2), destroy('A', [4, 500], { by: 'unsure' })]
+    const seen = [stored([6, 7], { A: 1 }), read('B', [2000, 2001], { A: 1 })]
+    expect(verdict(...history, ...seen)).toEqual([])
+  })
+
   test('what a process reads in an outage of its own', () => {
     const outage = [fault('partition', [1, 4000]), event('B', 'fallback', 100), event('B', 'recovered', 5000)]
     const history = [create('A', [0, 1]), ...outage, save('A', [200, 201], 2)]

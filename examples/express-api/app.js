@@ -1,52 +1,44 @@
 'use strict'
 
-// The API: who is logged in, and a cart, both kept in the session. Where sessions live is up to the store it is given.
+// The API: who is logged in, and a cart, both kept in the session. Sessions, and what protects them, are one line.
 
-const { randomBytes } = require('node:crypto')
 const path = require('node:path')
 const express = require('express')
-const session = require('express-session')
-const { sessionHelpers } = require('meetabl-session')
+const { csrfTokenRoute } = require('meetabl-session')
 const { createUsers } = require('./users')
 
-const SECRET_LENGTH = 32
-const DAY_MS = 24 * 60 * 60 * 1000
 const CART_ITEMS = 50
 
-function createApp({ store, env }) {
-  const production = env.NODE_ENV === 'production'
-  const secret = readSecret(env, production)
-  const maxAge = readTimeout(env)
-
+/** `sessions` is what `meetablSession()` makes. */
+function createApp({ sessions, env }) {
   const users = createUsers()
   const app = express()
   app.disable('x-powered-by')
   // TLS ends at a proxy in front: without this, no request looks secure and no cookie would be set.
-  if (production) app.set('trust proxy', 1)
+  if (env.NODE_ENV === 'production') app.set('trust proxy', 1)
 
   // Above the session, so that watching the service costs no read and makes no session.
   app.get('/health', (_req, res) => {
-    res.set('Cache-Control', 'no-store').json({ status: 'ok', sessions: store.state })
+    res.set('Cache-Control', 'no-store').json({ status: 'ok', sessions: sessions.store.state })
   })
   app.use(express.static(path.join(__dirname, 'public')))
+  // What warns the page before its session ends.
+  app.get('/meetabl-session.mjs', (_req, res) => {
+    res.sendFile(require.resolve('meetabl-session/browser'), { dotfiles: 'allow' })
+  })
 
   // The body first: a slow one should not hold a session that is growing old.
   app.use(express.json({ limit: '10kb' }))
-  app.use(
-    session({
-      store,
-      secret,
-      name: 'meetabl.sid',
-      resave: false,
-      saveUninitialized: false,
-      cookie: { httpOnly: true, secure: production, sameSite: production ? 'strict' : 'lax', maxAge }
-    })
-  )
-  app.use(sessionHelpers())
+  app.use(sessions)
   app.use((_req, res, next) => {
     res.set('Cache-Control', 'no-store')
     next()
   })
+
+  // Every request that changes something brings a token from here, in the header X-CSRF-Token.
+  app.get('/csrf-token', csrfTokenRoute())
+  // For the page to ask how long its session lasts: the answer is in the headers.
+  app.get('/session', (_req, res) => res.status(204).end())
 
   app.post('/register', async (req, res) => {
     const { username, password } = req.body ?? {}
@@ -105,7 +97,11 @@ function refuse(res, status, code) {
   res.status(status).json({ error: code })
 }
 
-const BODY_ERRORS = { 'entity.parse.failed': 'invalid_json', 'entity.too.large': 'body_too_large' }
+const ERRORS = {
+  'entity.parse.failed': 'invalid_json',
+  'entity.too.large': 'body_too_large',
+  EBADCSRFTOKEN: 'invalid_csrf_token'
+}
 
 /** The client learns a code; the reason is for whoever runs the server. Express knows this by its four parameters. */
 function answerError(error, _req, res, next) {
@@ -113,35 +109,12 @@ function answerError(error, _req, res, next) {
   // Not the error object: body-parser's carry the body, and with it passwords.
   if (status === 500) console.error(error.stack)
   if (res.headersSent) return next(error)
-  refuse(res, status, status === 500 ? 'internal_error' : (BODY_ERRORS[error.type] ?? 'bad_request'))
+  refuse(res, status, status === 500 ? 'internal_error' : (ERRORS[error.type ?? error.code] ?? 'bad_request'))
 }
 
 const isUsername = (value) => typeof value === 'string' && /^[\w.-]{3,32}$/.test(value)
 const isPassword = (value) => typeof value === 'string' && value.length >= 8 && value.length <= 128
 const isItem = (value) => typeof value === 'string' && /^[\p{L}\p{N}][\p{L}\p{N} .'-]{0,63}$/u.test(value)
 const isQuantity = (value) => Number.isInteger(value) && value >= 1 && value <= 99
-
-function readSecret(env, production) {
-  const secret = env.SESSION_SECRET
-  if (secret && secret.length >= SECRET_LENGTH) return secret
-  // Names the variable, never what it holds.
-  if (secret) throw new Error(`SESSION_SECRET is too short: it needs at least ${SECRET_LENGTH} characters`)
-  if (production) {
-    throw new Error(
-      `SESSION_SECRET is missing: set it to at least ${SECRET_LENGTH} random characters, ` +
-        'the same for every process of this API (openssl rand -base64 32 makes one)'
-    )
-  }
-  console.warn('SESSION_SECRET is not set: using a random one, so everyone is logged out when this process ends')
-  return randomBytes(32).toString('base64')
-}
-
-function readTimeout(env) {
-  const text = env.SESSION_TIMEOUT
-  if (!text) return DAY_MS
-  const timeout = Number(text)
-  if (Number.isInteger(timeout) && timeout > 0 && timeout <= 365 * DAY_MS) return timeout
-  throw new Error(`SESSION_TIMEOUT is '${text}': it must be whole milliseconds, from 1 to ${365 * DAY_MS} (a year)`)
-}
 
 module.exports = { createApp }

@@ -2,27 +2,29 @@
 
 // Starts the API, and ends it without losing a request.
 
+const { randomBytes } = require('node:crypto')
 const { once } = require('node:events')
 const http = require('node:http')
-const { RedisStore } = require('meetabl-session')
+const { meetablSession } = require('meetabl-session')
 const { createApp } = require('./app')
 
 const SHUTDOWN_MS = 10_000
 
 async function main(env) {
   const port = readPort(env)
-  const store = new RedisStore()
-  const server = http.createServer(createApp({ store, env }))
-  endGracefully(server, store)
+  // Everything else about sessions comes from the environment.
+  const sessions = meetablSession({ secret: developmentSecret(env) })
+  const server = http.createServer(createApp({ sessions, env }))
+  endGracefully(server, sessions)
   server.listen(port)
   await once(server, 'listening')
 
-  const state = await store.ready()
+  const state = await sessions.store.ready()
   console.log(`Open http://localhost:${server.address().port}`)
   console.log(`Sessions are kept in ${state === 'ready' ? 'Redis' : 'the memory of this process'}`)
 }
 
-function endGracefully(server, store) {
+function endGracefully(server, sessions) {
   let inFlight = 0
   let stopping = false
 
@@ -52,11 +54,18 @@ function endGracefully(server, store) {
     console.log(`${signal}: finishing the requests under way, taking no new ones`)
     await closed
     // Only now: the last requests still had sessions to save.
-    await store.close()
+    await sessions.close()
     clearTimeout(deadline)
   }
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)
+}
+
+/** Undefined, and so SESSION_SECRET itself, wherever there is one or has to be one. */
+function developmentSecret(env) {
+  if (env.SESSION_SECRET || env.NODE_ENV === 'production') return undefined
+  console.warn('SESSION_SECRET is not set: using a random one, so everyone is logged out when this process ends')
+  return randomBytes(32)
 }
 
 function readPort(env) {

@@ -70,6 +70,7 @@ pub(super) async fn settle(shared: Arc<Shared>, connection: Connection, id: Sess
         }
         match write(&shared, &connection, &id, &group, &stored).await {
             Written::As(text) => {
+                shared.replica.forget_known(&id);
                 shared.stats.merged.add(group.len() as u64);
                 shared.answer(&id, &mut group, &Ok(Outcome::Done));
                 stored = text;
@@ -87,7 +88,9 @@ pub(super) async fn settle(shared: Arc<Shared>, connection: Connection, id: Sess
                 }
             }
             Written::Gone => {
-                group.iter().for_each(|_| shared.refuse(&id));
+                for _ in &group {
+                    shared.refuse(&id);
+                }
                 shared.answer(&id, &mut group, &Ok(Outcome::Done));
             }
             Written::Refused(error) => shared.answer(&id, &mut group, &Err(error)),

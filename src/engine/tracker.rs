@@ -106,8 +106,13 @@ impl Shared {
     }
 
     pub(super) fn note_saved(&self, id: &SessionId, token: Option<Token>, save: &Save, reply: &Reply) {
-        if let (Some(token), Reply::Done) = (token, reply) {
-            self.replica.enter(id, token, Some(&save.text), save.deadline);
+        let is_entered = match (token, reply) {
+            (Some(token), Reply::Done) => self.replica.enter(id, token, Some(&save.text), save.deadline),
+            _ => false,
+        };
+        // It may have been sent twice (see `Connection::run`), and reads that were sent between are of the time before it.
+        if !is_entered {
+            self.replica.forget_known(id);
         }
     }
 }

@@ -13,6 +13,7 @@
 
 mod calls;
 mod completions;
+mod crypto;
 mod errors;
 mod options;
 mod store;

@@ -94,7 +94,7 @@ impl Connection {
             self.unpack(run, script, &mut replies, &mut answers);
         }
         self.ask_again(keys, requests, now, &mut answers).await?;
-        Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(|_| Err(Error::Internal))).collect())
+        Ok(answers.into_iter().map(|answer| answer.unwrap_or(Err(Error::Internal))).collect())
     }
 
     /// Asks one by one what did not work in the form in which it was sent first.

@@ -185,6 +185,11 @@ impl Replica {
         held.unwrap_or_else(|| self.known_text(id).is_some_and(|text| *text != **base))
     }
 
+    /// It is not known whether this change was written.
+    pub fn may_be_in_redis(&self, pending: &Pending) {
+        self.table().rebase(&pending.id, |base| if base == Base::None { Base::Unsure } else { base });
+    }
+
     /// Something else than the base of this change stands in Redis: what came of the two is to be written over that.
     pub fn rebase(&self, pending: &Pending, merged: &str, stored: String) {
         let mut table = self.table();
@@ -397,16 +402,13 @@ impl Replica {
         if view.touches.holds(id) {
             return view.touches.put(id, deadline, now);
         }
-        match touches::due(now, deadline, in_redis, self.touch_window) {
-            Some(due) => {
-                view.touches.put(id, deadline, due);
-                true
-            }
-            None => {
-                view.known.set_deadline_in_redis(id, deadline);
-                false
-            }
+        let due = touches::due(now, deadline, in_redis, self.touch_window);
+        if let Some(due) = due {
+            view.touches.put(id, deadline, due);
+        } else {
+            view.known.set_deadline_in_redis(id, deadline);
         }
+        due.is_some()
     }
 
     /// Keeps a renewal that Redis could not be told of.
@@ -449,10 +451,11 @@ impl Replica {
         self.view().begin_write(id)
     }
 
-    /// Notes what Redis has, unless another change has spoiled the token. `None`: no such session.
-    pub fn enter(&self, id: &SessionId, token: Token, text: Option<&str>, deadline: Option<Timestamp>) {
-        self.view().enter(id, token, text.map(Arc::from), deadline, self.clock.now());
+    /// Notes what Redis has. `None`: no such session. `false` when another change has spoiled the token.
+    pub fn enter(&self, id: &SessionId, token: Token, text: Option<&str>, deadline: Option<Timestamp>) -> bool {
+        let is_entered = self.view().enter(id, token, text.map(Arc::from), deadline, self.clock.now());
         self.occupied.notify_one();
+        is_entered
     }
 
     /// A command is over that showed nothing to note.

@@ -80,6 +80,12 @@ impl Entry {
         self.deadline.is_none_or(|deadline| deadline > now)
     }
 
+    fn rebase(&mut self, rebased: &impl Fn(Base) -> Base) {
+        if let Change::Save { base, .. } = &mut self.change {
+            *base = rebased(std::mem::replace(base, Base::None));
+        }
+    }
+
     pub(super) fn is_session(&self, now: Timestamp) -> bool {
         self.is_live(now) && matches!(self.change, Change::Save { .. })
     }
@@ -165,12 +171,15 @@ impl Table {
         }
     }
 
-    /// Changes what the changes were made from, and not how long that is.
+    /// Changes what all changes were made from, and not how long that is.
     pub(super) fn rebase_all(&mut self, rebased: impl Fn(Base) -> Base) {
-        for entry in self.entries.values_mut() {
-            if let Change::Save { base, .. } = &mut entry.change {
-                *base = rebased(std::mem::replace(base, Base::None));
-            }
+        self.entries.values_mut().for_each(|entry| entry.rebase(&rebased));
+    }
+
+    /// Changes what one was made from, and not how long that is.
+    pub(super) fn rebase(&mut self, id: &SessionId, rebased: impl Fn(Base) -> Base) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.rebase(&rebased);
         }
     }
 

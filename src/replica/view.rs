@@ -147,7 +147,7 @@ impl View {
         self.sent.get(id).filter(|(_, is_load)| *is_load).map(|(token, _)| *token)
     }
 
-    /// Notes what a command has shown, unless its token was spoiled.
+    /// Notes what a command has shown. `false` when its token was spoiled.
     pub(super) fn enter(
         &mut self,
         id: &SessionId,
@@ -155,11 +155,13 @@ impl View {
         text: Option<Arc<str>>,
         deadline: Option<Timestamp>,
         now: Timestamp,
-    ) {
-        if self.end(id, token) {
+    ) -> bool {
+        let is_whole = self.end(id, token);
+        if is_whole {
             self.last_number += 1;
             self.known.insert(id.clone(), Entry::new(text, deadline, self.last_number, self.connection), now);
         }
+        is_whole
     }
 
     /// A session was destroyed. Another client may make it anew, so nobody relies on it while Redis can be asked.
