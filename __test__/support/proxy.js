@@ -178,8 +178,11 @@ class Link {
   }
 
   reset() {
-    this.#client.resetAndDestroy()
-    this.#server.resetAndDestroy()
+    for (const socket of [this.#client, this.#server]) {
+      // One that is being hung up cannot be reset any more: Node 20 would never close it, and the process never end.
+      if (socket.writableEnded) socket.destroy()
+      else socket.resetAndDestroy()
+    }
   }
 
   loseServer() {
