@@ -145,6 +145,10 @@ impl Connection {
         match request {
             Request::Load(_) => Ok(Session::from_replies(reply, next(replies)).map(Reply::Loaded)),
             Request::Save(_, save) if save.base != Base::None => self.saved(reply, script),
+            Request::Bury(_) => {
+                let _mark = next(replies);
+                Ok(extract(reply).map(|_| Reply::Untracked))
+            }
             Request::Touch(..) if reply == Value::Int(0) => Ok(Ok(Reply::Gone)),
             _ => Ok(extract(reply).map(|_| Reply::Untracked)),
         }
@@ -289,6 +293,8 @@ impl Request {
                 pipeline.add_command(key.command("UNLINK", 0));
             }
             Self::Bury(_) => {
+                // Whether there is room for the mark or not, the session is gone.
+                pipeline.add_command(key.command("UNLINK", 0));
                 let mut command = key.command("SET", 24);
                 command.arg("").arg("PX").arg(BURIED_MILLIS);
                 pipeline.add_command(command);
