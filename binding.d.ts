@@ -112,6 +112,7 @@ export interface NativeStats {
   timeouts: number
   connections: number
   replayed: number
+  restored: number
   hits: number
   misses: number
   invalidations: number

@@ -223,6 +223,23 @@ describe('startProxy', () => {
     await until(() => first.state === 'resolved' && second.state === 'resolved')
   })
 
+  test('cuts a chunk of commands before its last, and shows the replies that it holds', async () => {
+    const redis = await redisFor()
+    const proxy = await proxyFor(redis)
+    const client = await plainClient(proxy.port)
+    const split = proxy.splitNext((chunk) => chunk.includes('second'))
+    const [first, second] = [watch(client.echo('first')), watch(client.echo('second'))]
+    await split
+    await until(() => first.state === 'resolved')
+    expect(second.state).toBeUndefined()
+    proxy.release()
+    await until(() => second.state === 'resolved')
+    proxy.hold()
+    const third = watch(client.echo('third'))
+    await until(() => proxy.held.includes('third'))
+    expect(third.state).toBeUndefined()
+  })
+
   test('cuts every connection and takes new ones', async () => {
     const redis = await redisFor()
     const proxy = await proxyFor(redis)

@@ -2,28 +2,40 @@
 
 import { performance } from 'node:perf_hooks'
 
+// So many operations that call back in the same tick are started before the event loop has its turn.
+const BURST = 1000
+
 /**
- * Keeps `inFlight` operations going until `count` are done. `operation(n, done)` starts one. Gives operations per second
- * and the event loop's busy time per operation, in microseconds.
+ * Keeps `inFlight` operations going until `count` are done. `operation(n, done)` starts one; it may call back in the same
+ * tick. Gives operations per second and the event loop's busy time per operation, in microseconds.
  */
 export function runLoad(operation, { count, inFlight }) {
   return new Promise((resolve, reject) => {
     let started = 0
     let finished = 0
+    let isStarting = false
     const begin = performance.now()
     const loop = performance.eventLoopUtilization()
-    const next = () => {
-      const n = started++
-      operation(n, (error) => {
-        if (error) return reject(error)
-        finished++
-        if (started < count) return next()
-        if (finished < count) return
-        const busy = performance.eventLoopUtilization(loop).active
-        resolve({ perSecond: (count / (performance.now() - begin)) * 1000, loopMicros: (busy / count) * 1000 })
-      })
+    const start = () => {
+      // Called back in the same tick: the loop below goes on.
+      if (isStarting) return
+      isStarting = true
+      for (let burst = 0; started < count && started - finished < inFlight; burst++) {
+        if (burst === BURST) {
+          setImmediate(start)
+          break
+        }
+        operation(started++, done)
+      }
+      isStarting = false
     }
-    for (let n = 0; n < Math.min(inFlight, count); n++) next()
+    const done = (error) => {
+      if (error) return reject(error)
+      if (++finished < count) return start()
+      const busy = performance.eventLoopUtilization(loop).active
+      resolve({ perSecond: (count / (performance.now() - begin)) * 1000, loopMicros: (busy / count) * 1000 })
+    }
+    start()
   })
 }
 
@@ -42,12 +54,37 @@ export async function interleave(subjects, rounds, run) {
 }
 
 export function median(numbers) {
+  return quantile(numbers, 0.5)
+}
+
+/** Between two numbers, the point on the line from one to the other. */
+export function quantile(numbers, share) {
   const sorted = [...numbers].sort((a, b) => a - b)
-  const middle = Math.floor(sorted.length / 2)
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+  const place = (sorted.length - 1) * share
+  const [below, above] = [sorted[Math.floor(place)], sorted[Math.ceil(place)]]
+  return below + (above - below) * (place % 1)
+}
+
+/** The median over rounds of one of a subject's figures. */
+export function middle(results, name, figure) {
+  return median(results.get(name).map((result) => result[figure]))
 }
 
 /** The median over rounds of a subject's figure divided by the base's in the same round. */
 export function ratio(results, name, base, figure) {
   return median(results.get(name).map((result, round) => result[figure] / results.get(base)[round][figure]))
+}
+
+/** The same for the difference. */
+export function difference(results, name, base, figure) {
+  return median(results.get(name).map((result, round) => result[figure] - results.get(base)[round][figure]))
+}
+
+/** A size that an environment variable may set, or a list of sizes. */
+export function size(variable, standard) {
+  return Number(process.env[variable] ?? standard)
+}
+
+export function sizes(variable, standard) {
+  return process.env[variable]?.split(',').map(Number) ?? standard
 }

@@ -1,72 +1,121 @@
-// The store alone, against connect-redis, on one Redis: operations per second, and what they cost the event loop.
-// `npm run bench`; COUNT, ROUNDS and IN_FLIGHT change its size.
+// The store alone, against connect-redis and express-session's MemoryStore, on one Redis: operations per second, and what
+// they cost the event loop. COUNT, ROUNDS and IN_FLIGHT change its size.
 
-import os from 'node:os'
-import { RedisStore as ConnectRedisStore } from 'connect-redis'
-import { RedisStore } from 'meetabl-session'
-import { createClient } from 'redis'
 import support from '../__test__/support/redis.js'
-import { interleave, median, ratio, runLoad } from './measure.mjs'
+import { interleave, middle, ratio, runLoad, size, sizes } from './measure.mjs'
+import { promise, publish, table } from './report.mjs'
+import { connect, idOf, MEMORY, OURS, sampleSession, THEIRS } from './subjects.mjs'
 
-const count = Number(process.env.COUNT ?? 20_000)
-const rounds = Number(process.env.ROUNDS ?? 9)
-const concurrency = (process.env.IN_FLIGHT ?? '1,64,512').split(',').map(Number)
+const SESSIONS = 1000
 
-// What an API with a login keeps: the cookie, who it is, and the tokens and texts that middleware leaves behind.
-const session = {
-  cookie: { originalMaxAge: 86_400_000, expires: new Date(Date.now() + 86_400_000), httpOnly: true, path: '/' },
-  passport: { user: '9b2f6c1e-4f0a-4d3b-8c75-1f0e2d3c4b5a' },
-  userAgent:
-    'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36',
-  csrfSecret: 'q7Zk3vX9pLmN2rTbYcVdEfGhJkWsAuIo',
-  returnTo: '/calendars/9b2f6c1e/bookings?from=2026-11-01&to=2026-11-30&view=week'
-}
-const ids = Array.from({ length: 1000 }, (_, n) => `b7Qm2xKfT9uVwYzA4cEgHjLnPrSt${n}`)
-const missing = ids.map((id) => `none-${id}`)
+const count = size('COUNT', 20_000)
+const rounds = size('ROUNDS', 9)
+const session = sampleSession()
+const ids = Array.from({ length: SESSIONS }, (_, n) => idOf(n))
 
 const redis = await support.startRedis()
-const client = createClient({ url: redis.url })
-await client.connect()
-const ours = new RedisStore({ url: redis.url, prefix: 'ours:', logger: false })
-await ours.ready()
-
-const subjects = [
-  { name: 'connect-redis', store: new ConnectRedisStore({ client, prefix: 'theirs:' }) },
-  { name: 'meetabl-session', store: ours }
+const theirs = await connect(THEIRS, redis)
+const memory = await connect(MEMORY, redis)
+const ours = await connect(OURS, redis)
+const oursWithout = await connect(OURS, redis, { cache: false })
+const [cached, uncached] = [
+  [theirs, memory, ours],
+  [theirs, memory, oursWithout]
 ]
-const operations = {
-  set: (store) => (n, done) => store.set(ids[n % 1000], session, done),
-  get: (store) => (n, done) => store.get(ids[n % 1000], done),
-  'get, missing': (store) => (n, done) => store.get(missing[n % 1000], done),
-  touch: (store) => (n, done) => store.touch(ids[n % 1000], session, done)
+
+const operations = [
+  { name: 'set', subjects: cached, prepare: (store) => (n, done) => store.set(ids[n % SESSIONS], session, done) },
+  { name: 'save', subjects: cached, prepare: prepareSave },
+  { name: 'get, hit', subjects: cached, prepare: prepareGet },
+  { name: 'get, cache off', subjects: uncached, prepare: prepareGet },
+  { name: 'get, no such session', subjects: cached, prepare: prepareMissing },
+  { name: 'touch', subjects: cached, prepare: (store) => (n, done) => store.touch(ids[n % SESSIONS], session, done) }
+]
+const promised = {
+  set: { perSecond: 1.8, loopMicros: 0.5 },
+  'get, hit': { perSecond: 5, loopMicros: 1 / 5 },
+  'get, cache off': { perSecond: 1.8, loopMicros: 0.55 },
+  touch: { perSecond: 7, loopMicros: 1 / 6 }
 }
 
-console.log(`Node ${process.version}, ${os.cpus().length} cores (${os.cpus()[0].model}), Redis on the same machine.`)
-console.log(`Sessions of ${JSON.stringify(session).length} bytes, ${rounds} rounds of ${count} operations, medians.\n`)
-console.log('| operation | in flight | connect-redis, op/s | here, op/s | ratio | event loop, µs/op | here | ratio |')
-console.log('|---|---:|---:|---:|---:|---:|---:|---:|')
-for (const inFlight of concurrency) {
-  for (const [name, operation] of Object.entries(operations)) {
-    const size = { count: inFlight === 1 ? count / 10 : count, inFlight }
-    const results = await interleave(subjects, rounds, ({ store }) => runLoad(operation(store), size))
-    const [theirs, here] = subjects.map((subject) => figures(results.get(subject.name)))
-    const ratios = ['perSecond', 'loopMicros'].map((figure) =>
-      ratio(results, 'meetabl-session', 'connect-redis', figure)
-    )
-    console.log(
-      `| ${name} | ${inFlight} | ${theirs.perSecond} | ${here.perSecond} | ${ratios[0].toFixed(2)} | ` +
-        `${theirs.loopMicros} | ${here.loopMicros} | ${ratios[1].toFixed(2)} |`
-    )
+for (const { store } of [...cached, oursWithout]) for (const id of ids) await call(store, 'set', id, session)
+
+const tables = []
+const promises = []
+const figures = []
+for (const inFlight of sizes('IN_FLIGHT', [1, 64, 512])) {
+  const rows = []
+  for (const { name, subjects, prepare } of operations) {
+    const load = { count: inFlight === 1 ? Math.ceil(count / 10) : count, inFlight }
+    const prepared = new Map()
+    for (const { name, store } of subjects) prepared.set(name, await prepare(store))
+    const results = await interleave(subjects, rounds, (subject) => runLoad(prepared.get(subject.name), load))
+    rows.push(row(name, results))
+    if (inFlight === 64) judge(name, results)
   }
+  const head = ['op/s', 'loop, µs'].flatMap((unit) => [`${THEIRS}, ${unit}`, MEMORY, 'here', `here / ${THEIRS}`])
+  tables.push(`### ${inFlight} in flight`, table(['', ...head], rows))
 }
 
-await ours.close()
-await client.close()
+publish({
+  name: 'store',
+  title: 'The store alone',
+  how:
+    `${SESSIONS} sessions of ${JSON.stringify(session).length} bytes, ${rounds} rounds of ${count} operations (a tenth ` +
+    'with one in flight). "loop" is how long the event loop was busy for each operation, `JSON` included. `set` is given ' +
+    'a plain object; `save` a session that was loaded before, as a request does.',
+  tables,
+  promises,
+  figures: { store: figures }
+})
+for (const subject of [theirs, ours, oursWithout]) await subject.close()
 await redis.stop()
 
-function figures(results) {
-  return {
-    perSecond: Math.round(median(results.map((result) => result.perSecond))),
-    loopMicros: median(results.map((result) => result.loopMicros)).toFixed(1)
+/** Sessions as requests have them: loaded, changed, saved, and so again and again. */
+async function prepareSave(store) {
+  const loaded = []
+  for (const id of ids) {
+    const request = { sessionID: id, sessionStore: store }
+    loaded.push(store.createSession(request, await call(store, 'get', id)))
   }
+  return (n, done) => {
+    const session = loaded[n % SESSIONS]
+    session.visits = n
+    store.set(ids[n % SESSIONS], session, done)
+  }
+}
+
+async function prepareGet(store) {
+  for (const id of ids) if (!(await call(store, 'get', id))) throw new Error('a session is not there')
+  return (n, done) => store.get(ids[n % SESSIONS], done)
+}
+
+/** Another id each time, as a scanner has them. */
+function prepareMissing(store) {
+  let asked = 0
+  return (_, done) => store.get(`none-${asked++}`, done)
+}
+
+function call(store, method, ...values) {
+  return new Promise((resolve, reject) => {
+    store[method](...values, (error, result) => (error ? reject(error) : resolve(result)))
+  })
+}
+
+function row(name, results) {
+  const measured = ['perSecond', 'loopMicros'].flatMap((figure) => [
+    ...[THEIRS, MEMORY, OURS].map((subject) => middle(results, subject, figure)),
+    ratio(results, OURS, THEIRS, figure)
+  ])
+  return [name, ...measured]
+}
+
+function judge(name, results) {
+  const [theirs, ours] = [THEIRS, OURS].map((subject) => middle(results, subject, 'loopMicros'))
+  figures.push({ name, theirs, ours })
+  const limits = promised[name]
+  if (!limits) return
+  const [more, less] = ['perSecond', 'loopMicros'].map((figure) => ratio(results, OURS, THEIRS, figure))
+  promises.push(promise(`${name}: operations per second`, more, { least: limits.perSecond }, ` × ${THEIRS}`))
+  promises.push(promise(`${name}: event-loop time`, less, { most: limits.loopMicros }, ` × ${THEIRS}`))
 }

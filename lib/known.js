@@ -17,7 +17,8 @@ const LONGEST = 16 << 10
 class Known {
   #store
   #parse
-  #parsed = new Map()
+  #young = new Map()
+  #old = new Map()
   #units = 0
 
   /** For the store that the addon calls by this number. `parse(sid, text)` makes a session, or null, of a text. */
@@ -31,7 +32,7 @@ class Known {
    * has to be asked.
    */
   get(sid) {
-    const parsed = this.#parsed.get(sid)
+    const parsed = this.#recall(sid)
     const life = find(this.#store, sid, parsed === undefined ? 0 : parsed.version)
     if (life === ASK) return undefined
     if (life === MISSING) return null
@@ -48,21 +49,23 @@ class Known {
     return { text, session, life }
   }
 
+  // Two halves: when the younger is full, the older goes as a whole. To take the oldest from a Map one by one, each search
+  // for it would pass by all that were taken before.
   #keep(sid, parsed) {
-    this.#forget(sid)
-    this.#parsed.set(sid, parsed)
+    this.#young.set(sid, parsed)
     this.#units += parsed.text.length
-    for (const oldest of this.#parsed.keys()) {
-      if (this.#units <= MOST_UNITS) return
-      this.#forget(oldest)
-    }
+    if (this.#units < MOST_UNITS / 2) return
+    this.#old = this.#young
+    this.#young = new Map()
+    this.#units = 0
   }
 
-  #forget(sid) {
-    const parsed = this.#parsed.get(sid)
-    if (parsed === undefined) return
-    this.#units -= parsed.text.length
-    this.#parsed.delete(sid)
+  #recall(sid) {
+    const parsed = this.#young.get(sid)
+    if (parsed !== undefined) return parsed
+    const older = this.#old.get(sid)
+    if (older !== undefined) this.#keep(sid, older)
+    return older
   }
 }
 

@@ -66,8 +66,17 @@ impl Error {
     /// Whether it says of Redis as a whole that it serves nobody, or only readers.
     #[must_use]
     pub fn is_outage(&self) -> bool {
-        const OUTAGES: [&str; 4] = ["READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN"];
-        matches!(self, Self::Redis(reason) if OUTAGES.iter().any(|code| reason.starts_with(code)))
+        self.is_refusal(&["READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOAUTH"])
+    }
+
+    /// Whether it says that Redis takes no writes for now, while it still answers reads.
+    #[must_use]
+    pub fn is_write_refusal(&self) -> bool {
+        self.is_refusal(&["OOM", "MISCONF", "NOREPLICAS", "TRYAGAIN"])
+    }
+
+    fn is_refusal(&self, codes: &[&str]) -> bool {
+        matches!(self, Self::Redis(reason) if codes.iter().any(|code| reason.starts_with(code)))
     }
 
     /// The stable code, `ERR_…`.

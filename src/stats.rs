@@ -59,6 +59,8 @@ pub struct Stats {
     pub timeouts: Counter,
     /// Connections made to Redis.
     pub connections: Counter,
+    /// Sessions put back into a Redis that came back without its data.
+    pub restored: Counter,
     /// Changes written to Redis after it was away.
     pub replayed: Counter,
 }

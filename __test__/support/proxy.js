@@ -20,6 +20,7 @@ class FaultProxy {
   #swallowed
   #holdAll = false
   #holdOnce
+  #splitOnce
 
   constructor(targetPort) {
     this.#targetPort = targetPort
@@ -52,9 +53,25 @@ class FaultProxy {
     })
   }
 
+  /**
+   * Cuts the next chunk of commands that `matches`: its last command, and what follows it on its connection, is held
+   * until `release()`. Resolves when the others are on their way to the server.
+   */
+  splitNext(matches) {
+    return new Promise((resolve) => {
+      this.#splitOnce = { matches, resolve }
+    })
+  }
+
+  /** All replies that are held, as text. */
+  get held() {
+    return [...this.#links].map((link) => link.held).join('')
+  }
+
   release() {
     this.#holdAll = false
     this.#holdOnce = undefined
+    this.#splitOnce = undefined
     for (const link of this.#links) link.release()
   }
 
@@ -98,7 +115,8 @@ class FaultProxy {
     const link = new Link(client, server, {
       delayMs: () => this.#delayMs,
       swallows: (direction) => this.#swallowed === direction,
-      holds: (chunk) => this.#holds(chunk)
+      holds: (chunk) => this.#holds(chunk),
+      splits: (chunk) => this.#splits(chunk)
     })
     this.#links.add(link)
     client.once('close', () => this.#links.delete(link))
@@ -111,6 +129,13 @@ class FaultProxy {
     this.#holdOnce = undefined
     return true
   }
+
+  #splits(chunk) {
+    if (!this.#splitOnce?.matches(chunk)) return false
+    this.#splitOnce.resolve()
+    this.#splitOnce = undefined
+    return true
+  }
 }
 
 /** One client's connection and its twin to the server. Each direction is a queue, so that order is kept. */
@@ -118,8 +143,8 @@ class Link {
   #client
   #server
   #faults
-  #held = []
-  #isHeld = false
+  #replies = new Gate()
+  #commands = new Gate()
 
   constructor(client, server, faults) {
     this.#client = client
@@ -129,16 +154,27 @@ class Link {
     this.#pump(
       client,
       'toServer',
-      (chunk) => this.#server.write(chunk),
-      () => this.#server.end()
+      (chunk) => this.#command(chunk),
+      () => this.#commands.pass(undefined, () => this.#server.end())
     )
-    const hangUp = () => this.#inTurn(() => this.#client.end())
+    const hangUp = () => this.#replies.pass(undefined, () => this.#client.end())
     this.#pump(server, 'toClient', (chunk) => this.#reply(chunk), hangUp)
   }
 
+  get held() {
+    return this.#replies.held
+  }
+
+  /** What was held goes out in one piece, so that it arrives in one. */
   release() {
-    this.#isHeld = false
-    for (const deliver of this.#held.splice(0)) deliver()
+    for (const [gate, socket] of [
+      [this.#replies, this.#client],
+      [this.#commands, this.#server]
+    ]) {
+      socket.cork()
+      gate.open()
+      socket.uncork()
+    }
   }
 
   reset() {
@@ -170,14 +206,43 @@ class Link {
     from.once('close', () => enqueue(hangUp))
   }
 
-  #reply(chunk) {
-    if (!this.#isHeld && this.#faults.holds(chunk)) this.#isHeld = true
-    this.#inTurn(() => this.#client.write(chunk))
+  #command(chunk) {
+    const send = (part) => this.#commands.pass(part, () => this.#server.write(part))
+    const last = this.#faults.splits(chunk) ? chunk.lastIndexOf('\r\n*') + 2 : chunk.length
+    send(chunk.subarray(0, last))
+    if (last === chunk.length) return
+    this.#commands.close()
+    send(chunk.subarray(last))
   }
 
-  #inTurn(deliver) {
-    if (this.#isHeld) this.#held.push(deliver)
+  #reply(chunk) {
+    if (!this.#replies.isClosed && this.#faults.holds(chunk)) this.#replies.close()
+    this.#replies.pass(chunk, () => this.#client.write(chunk))
+  }
+}
+
+/** Lets pass, in order, or holds until it is opened. */
+class Gate {
+  isClosed = false
+  #waiting = []
+
+  /** The text of what is held. */
+  get held() {
+    return this.#waiting.map(({ chunk }) => chunk ?? '').join('')
+  }
+
+  pass(chunk, deliver) {
+    if (this.isClosed) this.#waiting.push({ chunk, deliver })
     else deliver()
+  }
+
+  close() {
+    this.isClosed = true
+  }
+
+  open() {
+    this.isClosed = false
+    for (const { deliver } of this.#waiting.splice(0)) deliver()
   }
 }
 

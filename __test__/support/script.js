@@ -56,4 +56,4 @@ function cleanEnvironment() {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !foreign.test(name)))
 }
 
-module.exports = { runScript }
+module.exports = { runScript, cleanEnvironment }

@@ -11,6 +11,15 @@ pub use settings::{Setting, Value};
 use crate::error::Error;
 use settings::Settings;
 
+/// Who answers while Redis is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    /// The memory of this process.
+    Memory,
+    /// Nobody: calls fail.
+    Error,
+}
+
 /// A store's configuration, each value in a type or with a name that says its unit.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
@@ -30,6 +39,10 @@ pub struct StoreConfig {
     pub command_timeout: Duration,
     /// How long connecting may take.
     pub connect_timeout: Duration,
+    /// How long `close` tries to write what Redis does not have yet.
+    pub close_timeout: Duration,
+    /// Who answers while Redis is away.
+    pub fallback: Fallback,
     /// Bound of the table of this process.
     pub cache_max_bytes: usize,
     /// For how long what is known of Redis is trusted without asking; `None` to ask for each read.
@@ -56,6 +69,8 @@ impl StoreConfig {
             scan_count: settings.whole("scanCount", &(1..=100_000))?.map_or(100, usize_from),
             command_timeout: milliseconds(&mut settings, "commandTimeoutMs", 500)?,
             connect_timeout: milliseconds(&mut settings, "connectTimeoutMs", 1000)?,
+            close_timeout: milliseconds(&mut settings, "closeTimeoutMs", 1000)?,
+            fallback: fallback(&mut settings)?,
             cache_max_bytes: settings.whole("cache.maxBytes", &(65_536..=1 << 40))?.map_or(64 << 20, usize_from),
             cache_max_stale: cache_max_stale(&mut settings)?,
             touch_window: settings.whole("touchWindowMs", &(0..=3_600_000))?.map(Duration::from_millis),
@@ -84,6 +99,15 @@ fn ttl_seconds(settings: &mut Settings) -> Result<f64, Error> {
         #[expect(clippy::cast_precision_loss, reason = "exact: the bound is below 2^53")]
         (None, Some(timeout)) => Ok(timeout.whole(&(1..=8_640_000_000_000_000))? as f64 / 1000.0),
         (None, None) => Ok(86_400.0),
+    }
+}
+
+fn fallback(settings: &mut Settings) -> Result<Fallback, Error> {
+    let Some(setting) = settings.take("fallback") else { return Ok(Fallback::Memory) };
+    match setting.text().as_deref() {
+        Ok("memory") => Ok(Fallback::Memory),
+        Ok("error") => Ok(Fallback::Error),
+        _ => Err(setting.refuse("'memory' or 'error'")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Requests that go to Redis together, and what becomes of them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -102,6 +103,11 @@ impl Answered {
                 met.push((id, save, call.sequence, stored));
                 None
             }
+            (request, Err(error)) if error.is_write_refusal() => {
+                shared.report_write_refusal(&error);
+                call.end(shared, request.id());
+                Some(shared.answer_request_from_memory(&request, call.sequence))
+            }
             (request, reply) => {
                 let outcome = shared.outcome(&request, &call, seen, reply);
                 call.end(shared, request.id());
@@ -144,10 +150,13 @@ impl Shared {
             (Request::Load(_), Reply::Loaded(session)) => {
                 Ok(Outcome::Session(self.session(id, session, call.token, seen.round_trip)))
             }
-            (Request::Save(..) | Request::Destroy(_), reply) => {
+            (Request::Save(..) | Request::Destroy(_) | Request::Bury(_), reply) => {
                 self.replica.supersede(id, call.sequence);
                 if reply == Reply::Gone {
                     self.refuse(id);
+                }
+                if !matches!(request, Request::Save(..)) {
+                    self.replica.note_destroyed(id);
                 }
                 if let (Request::Save(_, save), true) = (request, seen.tracks) {
                     self.note_saved(id, call.token, save, &reply);
@@ -185,6 +194,13 @@ impl Shared {
         if let Some(joined) = token.and_then(|token| self.joined().remove(&token)) {
             let operations = joined.len();
             Tickets::all(joined, self.observer.clone()).answer(std::iter::repeat_n(outcome.clone(), operations));
+        }
+    }
+
+    /// Says, once until it is over, that Redis takes no writes.
+    fn report_write_refusal(&self, error: &Error) {
+        if !self.write_refusal_reported.swap(true, Ordering::Relaxed) {
+            tracing::error!("Redis takes no writes, sessions that change are kept in memory until it does: {error}");
         }
     }
 

@@ -87,7 +87,9 @@ pub(super) async fn settle(shared: Arc<Shared>, connection: Connection, id: Sess
                 }
             }
             Written::Gone => {
-                group.iter().for_each(|_| shared.refuse(&id));
+                for _ in &group {
+                    shared.refuse(&id);
+                }
                 shared.answer(&id, &mut group, &Ok(Outcome::Done));
             }
             Written::Refused(error) => shared.answer(&id, &mut group, &Err(error)),
@@ -125,7 +127,7 @@ async fn write(shared: &Shared, connection: &Connection, id: &SessionId, group: 
         Ok(Some(Ok(Reply::Done | Reply::Untracked | Reply::Loaded(_)))) => Written::As(text),
         Ok(Some(Ok(Reply::Conflict(other)))) => Written::No(other),
         Ok(Some(Ok(Reply::Gone))) => Written::Gone,
-        Ok(Some(Err(error))) if !error.is_outage() => Written::Refused(error),
+        Ok(Some(Err(error))) if !error.is_outage() && !error.is_write_refusal() => Written::Refused(error),
         Ok(_) | Err(_) => Written::Unknown,
     }
 }

@@ -93,7 +93,8 @@ pub(super) async fn clear(shared: &Shared, connection: &Connection, sequence: Se
     shared.replica.destroy_all(shared.longest_life(), sequence);
     let mut page = Page::default();
     while let Some(ids) = next_ids(shared, connection, &mut page).await? {
-        let requests: Vec<_> = ids.into_iter().map(Request::Destroy).collect();
+        let requests: Vec<_> =
+            ids.into_iter().map(if shared.buries() { Request::Bury } else { Request::Destroy }).collect();
         for reply in shared.run(connection, &requests).await? {
             reply?;
         }

@@ -8,6 +8,7 @@ mod batch;
 mod contention;
 mod listing;
 mod queue;
+mod recovery;
 mod replay;
 mod serve;
 mod ticket;
@@ -26,10 +27,10 @@ use tracing::Dispatch;
 use tracing::instrument::WithSubscriber;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::StoreConfig;
+use crate::config::{Fallback, StoreConfig};
 use crate::error::Error;
 use crate::failover::State;
-use crate::redis::{Keys, Request};
+use crate::redis::{Identity, Keys, Request};
 use crate::replica::{Found, Lookup, Replica, Sequence, Token};
 use crate::session::{Record, SessionId};
 use crate::stats::Stats;
@@ -37,6 +38,7 @@ use crate::telemetry::{self, LogSink};
 use contention::Contended;
 pub use listing::{Entries, Listing};
 use queue::{Job, Queue, Task};
+use recovery::Recovery;
 use ticket::Tickets;
 
 /// The number under which a caller waits for an answer.
@@ -132,7 +134,12 @@ struct Shared {
     scripts_reported: AtomicBool,
     /// It was said that Redis does not tell of changes.
     tracking_reported: AtomicBool,
-    suspects: Mutex<HashMap<SessionId, bool>>,
+    /// It was said that Redis takes no writes.
+    write_refusal_reported: AtomicBool,
+    recovery: Mutex<Recovery>,
+    /// What Redis calls the connection that was made last.
+    former_connection: Mutex<Option<Identity>>,
+    suspects: Mutex<HashMap<SessionId, u32>>,
     observer: Arc<dyn Observer>,
     /// Turns `tracing` events into the observer's log lines.
     subscriber: Dispatch,
@@ -167,6 +174,9 @@ impl Engine {
             joined: Mutex::default(),
             scripts_reported: AtomicBool::default(),
             tracking_reported: AtomicBool::default(),
+            write_refusal_reported: AtomicBool::default(),
+            recovery: Mutex::default(),
+            former_connection: Mutex::default(),
             suspects: Mutex::default(),
             observer,
             subscriber: subscriber.clone(),
@@ -364,6 +374,9 @@ impl Drop for Shared {
 impl Shared {
     /// Does a job without Redis.
     fn answer_from_memory(&self, job: &Job) -> Result<Outcome, Error> {
+        if self.config.fallback == Fallback::Error && !matches!(job.task, Task::Refuse(_)) {
+            return Err(Error::Unavailable("it is away, and memory is not to answer instead".to_owned()));
+        }
         match &job.task {
             Task::Request(request) => {
                 self.count(request);
@@ -386,6 +399,9 @@ impl Shared {
     /// What the table has to say. This is the answer while Redis is away, and to a command of which it is unknown
     /// whether Redis executed it.
     fn answer_request_from_memory(&self, request: &Request, sequence: Sequence) -> Result<Outcome, Error> {
+        if self.config.fallback == Fallback::Error {
+            return Err(Error::Unavailable("it did not answer, and memory is not to answer instead".to_owned()));
+        }
         self.stats.served_from_memory.increment();
         match request {
             Request::Load(id) => Ok(Outcome::Session(match self.replica.load(id) {
@@ -404,10 +420,10 @@ impl Shared {
                 self.replica.keep_touch(id, *deadline);
                 Ok(Outcome::Done)
             }
-            Request::Destroy(id) if self.queue.was_reached() => {
+            Request::Destroy(id) | Request::Bury(id) if self.queue.was_reached() => {
                 self.replica.destroy(id, self.longest_life(), sequence).map(|()| Outcome::Done)
             }
-            Request::Destroy(id) => {
+            Request::Destroy(id) | Request::Bury(id) => {
                 self.replica.forget(id);
                 Ok(Outcome::Done)
             }
@@ -419,7 +435,7 @@ impl Shared {
             Request::Load(_) => &self.stats.gets,
             Request::Save(..) => &self.stats.sets,
             Request::Touch(..) => &self.stats.touches,
-            Request::Destroy(_) => &self.stats.destroys,
+            Request::Destroy(_) | Request::Bury(_) => &self.stats.destroys,
         }
         .increment();
     }

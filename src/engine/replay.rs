@@ -7,11 +7,14 @@ use super::Shared;
 use crate::error::Error;
 use crate::redis::{Connection, Reply, Request, Trouble};
 use crate::replica::{Change, Kind, Pending};
-use crate::session::{Save, SessionId};
+use crate::session::{Base, Save, SessionId};
 
 /// Changes replayed in one batch, and their bytes: few enough for a slow link.
 const REPLAY_CHANGES: usize = 128;
 const REPLAY_BYTES: usize = 128 << 10;
+
+/// A session at which the connection was lost so many times, and nothing else was being written, is not tried again.
+const STRIKES: u32 = 5;
 
 /// What a replay has done so far.
 #[derive(Default)]
@@ -37,6 +40,10 @@ pub(super) async fn replay(shared: &Shared, connection: &Connection) -> Result<u
                 after = Some(last.id.clone());
                 pending.retain(|change| !shared.suspects().contains_key(&change.id));
                 replay_batch(shared, connection, pending, &mut progress).await?;
+                // All others would be refused too.
+                if let Some(error) = progress.refused.take_if(|error| error.is_write_refusal()) {
+                    return Err(error);
+                }
             }
         }
         replay_suspects(shared, connection, &mut progress).await?;
@@ -52,7 +59,8 @@ pub(super) async fn replay(shared: &Shared, connection: &Connection) -> Result<u
 /// Those that were under way when a connection was lost, one by one: should it be one of them at which Redis hangs up, it
 /// is known then, stays in memory, and keeps the others back no longer.
 async fn replay_suspects(shared: &Shared, connection: &Connection, progress: &mut Progress) -> Result<(), Error> {
-    let suspects: Vec<_> = shared.suspects().iter().filter(|(_, guilty)| !**guilty).map(|(id, _)| id.clone()).collect();
+    let suspects: Vec<_> =
+        shared.suspects().iter().filter(|(_, strikes)| **strikes < STRIKES).map(|(id, _)| id.clone()).collect();
     for id in suspects {
         if let Some(change) = shared.replica.pending_for(&id) {
             replay_batch(shared, connection, vec![change], progress).await?;
@@ -68,17 +76,23 @@ async fn replay_batch(
     pending: Vec<Pending>,
     progress: &mut Progress,
 ) -> Result<(), Error> {
-    let requests: Vec<_> = pending.iter().map(Pending::request).collect();
+    // Where scripts are forbidden, a mark would be written over, and nothing is not.
+    let marks = connection.may_run_scripts() || shared.buries();
+    let requests: Vec<_> = pending.iter().map(|change| change.request(marks)).collect();
     if requests.is_empty() {
         return Ok(());
     }
     let replies = shared.run(connection, &requests).await.inspect_err(|trouble| {
         if matches!(trouble, Trouble::Lost(_)) {
-            let alone = pending.len() == 1;
-            if alone {
-                tracing::error!("Redis hangs up when it is given a certain session, which stays in memory only");
+            let is_alone = pending.len() == 1;
+            let mut suspects = shared.suspects();
+            for change in &pending {
+                let strikes = suspects.entry(change.id.clone()).or_default();
+                *strikes += u32::from(is_alone);
+                if is_alone && *strikes == STRIKES {
+                    tracing::error!("Redis hangs up when it is given a certain session, which stays in memory only");
+                }
             }
-            shared.suspects().extend(pending.iter().map(|change| (change.id.clone(), alone)));
         }
     })?;
     for ((change, request), reply) in pending.iter().zip(requests).zip(replies) {
@@ -87,10 +101,12 @@ async fn replay_batch(
                 progress.resolved += 1;
                 shared.merge_pending(change, &save, stored);
             }
-            (Request::Save(id, _), Ok(Reply::Gone)) => {
+            (Request::Save(id, save), Ok(Reply::Gone)) => {
                 progress.resolved += 1;
                 shared.replica.settle(change);
-                shared.refuse(&id);
+                if save.base != Base::Absent {
+                    shared.refuse(&id);
+                }
             }
             (_, Ok(_)) => {
                 progress.replayed += 1;
@@ -104,12 +120,13 @@ async fn replay_batch(
 }
 
 impl Pending {
-    fn request(&self) -> Request {
+    fn request(&self, marks: bool) -> Request {
         match &self.change {
             Change::Save { text, base } => {
                 let save = Save { text: text.to_string(), deadline: self.deadline, base: base.clone() };
                 Request::Save(self.id.clone(), save)
             }
+            Change::Destroy if marks => Request::Bury(self.id.clone()),
             Change::Destroy => Request::Destroy(self.id.clone()),
         }
     }
@@ -126,8 +143,8 @@ impl Shared {
         }
     }
 
-    /// Sessions that were being written when a connection was lost, and whether that happened to them alone.
-    fn suspects(&self) -> MutexGuard<'_, HashMap<SessionId, bool>> {
+    /// Sessions that were being written when a connection was lost, and how often that happened to them alone.
+    fn suspects(&self) -> MutexGuard<'_, HashMap<SessionId, u32>> {
         self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -17,9 +17,10 @@ use super::replay::replay;
 use super::ticket::Tickets;
 use super::tracker::Tracker;
 use super::{Event, NOBODY, Operation, Outcome, Shared, listing};
+use crate::config::Fallback;
 use crate::error::Error;
-use crate::failover::{Backoff, State};
-use crate::redis::{Connection, Request, Trouble};
+use crate::failover::{Backoff, Happening, Life, State};
+use crate::redis::{Connection, Identity, Request, Trouble};
 use crate::replica::Sequence;
 use crate::session::SessionId;
 
@@ -29,9 +30,6 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Renewals that are sent together.
 const TOUCHES: usize = 1024;
 
-/// A connection that served for this long was a good one: after it, trying begins anew.
-const LASTING: Duration = Duration::from_secs(2);
-
 /// Batches under way at a time. When Redis is slower than the callers, batches grow instead of becoming more.
 const BATCHES: usize = 64;
 
@@ -40,43 +38,50 @@ const SOON: Duration = Duration::from_micros(500);
 
 /// Runs a store until it is closed.
 pub(super) async fn run(shared: Arc<Shared>) {
-    let backoff = Backoff::default();
-    let mut attempt = 0;
-    let mut announced = false;
+    let mut life = Life::new(Backoff::default());
+    let mut close_by = None;
     loop {
         let trouble = tokio::select! {
             biased;
             () = shared.closing_with_nothing_to_write() => break,
             opened = shared.open() => match opened {
                 Err(error) => error,
-                Ok(connection) => match Service::new(shared.clone(), connection).run().await {
-                    Ended::Closing => break,
-                    Ended::Trouble { trouble, after, recovered } => {
-                        if after > LASTING {
-                            attempt = 0;
+                Ok(connection) => {
+                    life.next(Happening::Opened, shared.now(), 0.0);
+                    match Service::new(shared.clone(), connection).run().await {
+                        Ended::Closing => break,
+                        Ended::Trouble { trouble, recovered } => {
+                            if recovered {
+                                life.next(Happening::Recovered, shared.now(), 0.0);
+                            }
+                            trouble.into()
                         }
-                        announced &= !recovered;
-                        trouble.into()
                     }
-                },
+                }
             },
         };
-        attempt += 1;
+        let step = life.next(Happening::Failed, shared.now(), rand::random());
         shared.fall_back();
-        if !announced {
-            announced = true;
-            tracing::warn!(
-                "WARN: Redis unavailable, falling back to memory session store (not recommended for production)"
-            );
+        if step.is_news {
+            shared.warn_of_outage();
         }
-        let delay = backoff.delay(attempt, rand::random());
+        let (attempt, delay) = step.retry.unwrap_or_default();
         shared.announce(trouble, attempt, delay);
         tokio::select! {
             biased;
-            () = shared.queue.closing() => break,
+            () = shared.queue.closing(), if close_by.is_none() => {
+                if shared.replica.is_empty() || !shared.queue.was_reached() {
+                    break;
+                }
+                close_by = Some(Instant::now() + shared.config.close_timeout);
+            }
             () = sleep(delay) => {}
         }
+        if close_by.is_some_and(|close_by| Instant::now() >= close_by) {
+            break;
+        }
     }
+    life.next(Happening::Closed, shared.now(), 0.0);
     shared.end();
 }
 
@@ -86,7 +91,6 @@ enum Ended {
     /// Whether Redis had all changes by then tells one outage from the next.
     Trouble {
         trouble: Trouble,
-        after: Duration,
         recovered: bool,
     },
 }
@@ -108,7 +112,6 @@ struct Service {
     /// Started in order and settled in order, so the calls take effect in the order in which they were made.
     batches: FuturesOrdered<Pin<Box<dyn Future<Output = Answered> + Send>>>,
     work: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
-    began: Instant,
     /// When the latest answer came.
     answered: Instant,
     /// How long a batch takes, as a moving average.
@@ -135,7 +138,6 @@ impl Service {
             connection,
             batches: FuturesOrdered::new(),
             work: FuturesUnordered::new(),
-            began: Instant::now(),
             answered: Instant::now(),
             round_trip: Duration::ZERO,
             reply_due: None,
@@ -183,6 +185,7 @@ impl Service {
                         self.ask_for_life();
                     }
                     self.replay();
+                    self.mark();
                 }
                 () = shared.queue.closing() => return self.finish().await,
             }
@@ -276,6 +279,10 @@ impl Service {
 
     fn add(&self, batch: &mut Batch, operation: Operation, sequence: Sequence, request: Request) {
         let shared = &self.shared;
+        let request = match request {
+            Request::Destroy(id) if shared.buries() => Request::Bury(id),
+            other => other,
+        };
         if let Request::Load(id) = &request {
             shared.stats.misses.increment();
             if self.connection.tracks()
@@ -317,13 +324,16 @@ impl Service {
             Done::Heartbeat(Err(trouble)) => return Some(trouble),
             Done::Replay(Ok(replayed)) => {
                 self.replaying = false;
+                self.shared.write_refusal_reported.store(false, Ordering::Relaxed);
                 self.recovered(replayed);
             }
             Done::Replay(Err(error)) => {
                 // The next heartbeat tries again.
                 self.replaying = false;
-                tracing::warn!("Sessions changed while Redis was away could not be written to it yet: {error}");
-                self.shared.observer.flush();
+                if !self.shared.write_refusal_reported.swap(true, Ordering::Relaxed) {
+                    tracing::warn!("Sessions changed while Redis was away could not be written to it yet: {error}");
+                    self.shared.observer.flush();
+                }
             }
         }
         None
@@ -345,6 +355,18 @@ impl Service {
         }
     }
 
+    /// After Redis was emptied on purpose.
+    fn mark(&mut self) {
+        if self.shared.needs_marker() {
+            let (shared, connection) = (self.shared.clone(), self.connection.clone());
+            self.work.push(Box::pin(async move {
+                // The next heartbeat tries again.
+                let _ = shared.recover(&connection).await;
+                Done::Errand
+            }));
+        }
+    }
+
     fn recovered(&mut self, replayed: u64) {
         if std::mem::take(&mut self.recovering) {
             tracing::info!("Redis is back: changes made meanwhile and written to it, {replayed}");
@@ -358,7 +380,7 @@ impl Service {
         self.shared.fall_back();
         self.connection.abandon();
         self.settle_all().await;
-        Ended::Trouble { trouble, after: self.began.elapsed(), recovered: !self.recovering }
+        Ended::Trouble { trouble, recovered: !self.recovering }
     }
 
     /// Finishes what was asked for before `close`.
@@ -403,7 +425,32 @@ impl Shared {
         let config = &self.config;
         let tracker = Arc::new(Tracker::new(self.clone()));
         let track = config.cache_max_stale.is_some();
-        Connection::open(&config.endpoint, config.connect_timeout, config.command_timeout, tracker, track).await
+        let timeouts = (config.connect_timeout, config.command_timeout);
+        let former = self.former_connection().clone();
+        let connection = Connection::open(&config.endpoint, timeouts, tracker, track, former.as_ref()).await?;
+        *self.former_connection() = connection.identity();
+        // Before anyone reads from it: what it has lost is to be there again.
+        let restored = self.recover(&connection).await?;
+        if restored > 0 {
+            self.stats.restored.add(restored);
+            tracing::warn!(
+                "Redis came back without its data: sessions that this process held were put back, {restored}"
+            );
+        }
+        Ok(connection)
+    }
+
+    fn former_connection(&self) -> MutexGuard<'_, Option<Identity>> {
+        self.former_connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn warn_of_outage(&self) {
+        match self.config.fallback {
+            Fallback::Memory => tracing::warn!(
+                "WARN: Redis unavailable, falling back to memory session store (not recommended for production)"
+            ),
+            Fallback::Error => tracing::warn!("WARN: Redis unavailable, session operations fail until it is back"),
+        }
     }
 
     /// Memory serves from here on, if it does not yet. What was queued for Redis is answered now.

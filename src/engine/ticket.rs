@@ -50,12 +50,11 @@ impl Tickets {
         let observer = self.observer.clone();
         let mut open = Vec::new();
         let operations = std::mem::take(&mut self.operations).into_iter();
-        let mut answered = operations.zip(outcomes).filter_map(|(operation, outcome)| match outcome {
-            Some(outcome) => Some((operation, outcome)),
-            None => {
+        let mut answered = operations.zip(outcomes).filter_map(|(operation, outcome)| {
+            if outcome.is_none() {
                 open.push(operation);
-                None
             }
+            Some((operation, outcome?))
         });
         observer.complete(&mut answered);
         observer.flush();

@@ -46,6 +46,8 @@ impl Watch for Tracker {
     fn flushed(&self) {
         self.shared.stats.invalidations.increment();
         self.shared.replica.flush();
+        // The marker is gone too, and whoever removed everything meant it: nothing is to be put back.
+        self.shared.recovery().forget_marker();
     }
 
     fn lost(&self) {
@@ -61,7 +63,7 @@ impl Shared {
         match request {
             Request::Load(id) if connection.tracks() => Some(self.replica.begin_load(id)),
             Request::Save(id, _) if connection.tracks() => Some(self.replica.begin_write(id)),
-            Request::Save(id, _) | Request::Destroy(id) => {
+            Request::Save(id, _) | Request::Destroy(id) | Request::Bury(id) => {
                 self.replica.forget_known(id);
                 None
             }

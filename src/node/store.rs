@@ -71,10 +71,9 @@ const MISSING: f64 = -2.0;
 const OTHER: f64 = -3.0;
 
 #[napi(catch_unwind)]
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a version is a whole number from `known`")]
 pub fn find(store: u32, id: String, version: f64) -> Result<f64> {
     with_store(store, |engine| {
-        Ok(match engine.find(&id, version as u64) {
+        Ok(match engine.find(&id, version_of(version)) {
             Found::Nothing => ASK,
             Found::Missing => MISSING,
             Found::Other => OTHER,
@@ -90,6 +89,11 @@ pub fn known(store: u32, id: String) -> Result<Option<(String, f64, f64)>> {
         let text = engine.replica().text(&id);
         Ok(text.map(|(text, version, deadline)| (text.to_string(), to_f64(version), left(engine, deadline))))
     })
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`known` gave it, a whole number")]
+fn version_of(number: f64) -> u64 {
+    number as u64
 }
 
 fn left(engine: &Engine, deadline: Option<Timestamp>) -> f64 {
@@ -129,6 +133,7 @@ pub struct NativeStats {
     pub timeouts: f64,
     pub connections: f64,
     pub replayed: f64,
+    pub restored: f64,
     pub hits: f64,
     pub misses: f64,
     pub invalidations: f64,
@@ -246,6 +251,7 @@ impl NativeStore {
             timeouts: to_f64(stats.timeouts.get()),
             connections: to_f64(stats.connections.get()),
             replayed: to_f64(stats.replayed.get()),
+            restored: to_f64(stats.restored.get()),
             hits: to_f64(stats.hits.get()),
             misses: to_f64(stats.misses.get()),
             invalidations: to_f64(stats.invalidations.get()),

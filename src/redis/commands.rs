@@ -24,6 +24,8 @@ pub enum Request {
     Touch(SessionId, Option<Timestamp>),
     /// Remove it.
     Destroy(SessionId),
+    /// Remove it, and leave a mark for a while, so that no other process puts it back.
+    Bury(SessionId),
 }
 
 /// Redis's answer to a [`Request`].
@@ -62,6 +64,9 @@ static SAVE_DIGEST: Lazy<String> = Lazy::new(|| digest(&SAVE));
 /// False only in a build that is made to see that the consistency checker sees it.
 const WRITES_END_WITH_A_READ: bool = !cfg!(meetabl_broken = "write_without_read");
 
+/// For how long a destroyed session is marked, in milliseconds.
+pub const BURIED_MILLIS: u64 = 300_000;
+
 /// So many requests of a kind go together at the most, so that Redis is not held up by them.
 const TOGETHER: usize = 64;
 
@@ -89,7 +94,7 @@ impl Connection {
             self.unpack(run, script, &mut replies, &mut answers);
         }
         self.ask_again(keys, requests, now, &mut answers).await?;
-        Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(|_| Err(Error::Internal))).collect())
+        Ok(answers.into_iter().map(|answer| answer.unwrap_or(Err(Error::Internal))).collect())
     }
 
     /// Asks one by one what did not work in the form in which it was sent first.
@@ -121,7 +126,7 @@ impl Connection {
     fn pack(&self, run: &[Request], keys: &Keys, now: Timestamp, script: Script, pipeline: &mut Pipeline) {
         match run {
             [Request::Load(_), _, ..] => pack_loads(run, keys, pipeline),
-            [Request::Touch(..), ..] if self.tracks() => pack_touches(run, keys, now, pipeline),
+            [first, ..] if self.tracks() && first.is_plain_write() => pack_writes(run, keys, now, pipeline),
             _ => run.iter().for_each(|request| request.pack(keys, now, script, pipeline)),
         }
     }
@@ -129,7 +134,7 @@ impl Connection {
     fn unpack(&self, run: &[Request], script: Script, replies: &mut vec::IntoIter<Value>, answers: &mut Vec<Answer>) {
         match run {
             [Request::Load(_), _, ..] => unpack_loads(run.len(), replies, answers),
-            [Request::Touch(..), ..] if self.tracks() => unpack_touches(run.len(), replies, answers),
+            [first, ..] if self.tracks() && first.is_plain_write() => unpack_writes(run.len(), replies, answers),
             _ => answers.extend(run.iter().map(|request| self.unpack_one(request, script, replies))),
         }
     }
@@ -170,7 +175,7 @@ type Answer = Result<Result<Reply, Error>, NotInThisForm>;
 /// Requests of a kind in a row, where many can go together; each other request alone.
 fn runs(requests: &[Request]) -> impl Iterator<Item = &[Request]> {
     let together = |one: &Request, next: &Request| {
-        matches!((one, next), (Request::Load(_), Request::Load(_)) | (Request::Touch(..), Request::Touch(..)))
+        matches!((one, next), (Request::Load(_), Request::Load(_))) || (one.is_plain_write() && next.is_plain_write())
     };
     requests.chunk_by(together).flat_map(|row| row.chunks(TOGETHER))
 }
@@ -208,24 +213,27 @@ fn unpack_loads(count: usize, replies: &mut vec::IntoIter<Value>, answers: &mut 
     }
 }
 
-/// One transaction, in which each key is read after it was renewed: a write ends the tracking of a key, and only a read
-/// in the same step resumes it without a gap.
-fn pack_touches(run: &[Request], keys: &Keys, now: Timestamp, pipeline: &mut Pipeline) {
+/// One transaction, in which all keys are read after they were written: a write ends the tracking of a key, and only a
+/// read in the same step resumes it without a gap.
+fn pack_writes(run: &[Request], keys: &Keys, now: Timestamp, pipeline: &mut Pipeline) {
     pipeline.cmd("MULTI");
+    let mut read = Cmd::with_capacity(run.len() + 1, run.len() * 64);
+    read.arg("EXISTS");
     for request in run {
         request.pack(keys, now, Script::Known, pipeline);
-        let read = if WRITES_END_WITH_A_READ { keys.key(request.id()).command("PTTL", 0) } else { redis::cmd("PING") };
-        pipeline.add_command(read);
+        read.arg(keys.key(request.id()));
     }
+    pipeline.add_command(if WRITES_END_WITH_A_READ { read } else { redis::cmd("PING") });
     pipeline.cmd("EXEC");
 }
 
-fn unpack_touches(count: usize, replies: &mut vec::IntoIter<Value>, answers: &mut Vec<Answer>) {
-    let queued = replies.by_ref().take(1 + 2 * count).filter(|reply| matches!(reply, Value::ServerError(_))).count();
+fn unpack_writes(count: usize, replies: &mut vec::IntoIter<Value>, answers: &mut Vec<Answer>) {
+    let refused = replies.by_ref().take(count + 2).filter(|reply| matches!(reply, Value::ServerError(_))).count();
     match next(replies) {
-        Value::Array(done) if queued == 0 && done.len() == 2 * count => {
-            answers.extend(done.into_iter().step_by(2).map(|renewed| {
-                Ok(if renewed == Value::Int(0) { Ok(Reply::Gone) } else { extract(renewed).map(|_| Reply::Done) })
+        Value::Array(done) if refused == 0 && done.len() == count + 1 => {
+            answers.extend(done.into_iter().take(count).map(|written| {
+                // What PEXPIRE says of a key that is not there.
+                Ok(if written == Value::Int(0) { Ok(Reply::Gone) } else { extract(written).map(|_| Reply::Done) })
             }));
         }
         _ => answers.extend((0..count).map(|_| Err(NotInThisForm))),
@@ -237,8 +245,13 @@ impl Request {
     #[must_use]
     pub fn id(&self) -> &SessionId {
         match self {
-            Self::Load(id) | Self::Save(id, ..) | Self::Touch(id, _) | Self::Destroy(id) => id,
+            Self::Load(id) | Self::Save(id, ..) | Self::Touch(id, _) | Self::Destroy(id) | Self::Bury(id) => id,
         }
+    }
+
+    /// Whether it is one command that answers with no more than that it was done.
+    fn is_plain_write(&self) -> bool {
+        matches!(self, Self::Touch(..) | Self::Save(_, Save { base: Base::None, .. }))
     }
 
     /// The same, where it may have been executed already.
@@ -258,7 +271,8 @@ impl Request {
                 pipeline.add_command(key.command("PTTL", 0));
             }
             Self::Save(id, save) => {
-                pipeline.add_command(if save.base == Base::None || script == Script::Forbidden {
+                let is_plain = matches!(save.base, Base::None | Base::Absent);
+                pipeline.add_command(if is_plain || script == Script::Forbidden {
                     set(keys, id, save, now)
                 } else {
                     run_save(keys, id, save, now, script)
@@ -274,6 +288,11 @@ impl Request {
             Self::Destroy(_) => {
                 pipeline.add_command(key.command("UNLINK", 0));
             }
+            Self::Bury(_) => {
+                let mut command = key.command("SET", 24);
+                command.arg("").arg("PX").arg(BURIED_MILLIS);
+                pipeline.add_command(command);
+            }
         }
     }
 }
@@ -285,9 +304,11 @@ fn set(keys: &Keys, id: &SessionId, save: &Save, now: Timestamp) -> Cmd {
     if let Some(deadline) = save.deadline {
         command.arg("PX").arg(life(deadline, now));
     }
-    if save.is_of_a_loaded_session() {
-        command.arg("XX");
-    }
+    match save.base {
+        Base::Any | Base::Text(_) => command.arg("XX"),
+        Base::Absent | Base::Lost(_) => command.arg("NX"),
+        Base::None | Base::Unsure => &mut command,
+    };
     command
 }
 
@@ -299,16 +320,16 @@ fn run_save(keys: &Keys, id: &SessionId, save: &Save, now: Timestamp, script: Sc
     };
     command.arg(1).arg(keys.key(id));
     match &save.base {
-        Base::Text(base) => command.arg(digest(base)),
+        Base::Text(base) | Base::Lost(base) => command.arg(digest(base)),
         Base::Unsure => command.arg(digest(&save.text)),
-        Base::None | Base::Any => command.arg(""),
+        Base::None | Base::Any | Base::Absent => command.arg(""),
     };
     command.arg(&save.text);
     match save.deadline {
         Some(deadline) => command.arg(life(deadline, now)),
         None => command.arg(""),
     };
-    command.arg(i32::from(save.base == Base::Unsure));
+    command.arg(i32::from(matches!(save.base, Base::Unsure | Base::Lost(_))));
     command
 }
 

@@ -49,6 +49,20 @@ impl Trouble {
     }
 }
 
+/// What a Redis calls a connection. The number alone may mean another's after a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    id: String,
+    address: String,
+}
+
+impl Identity {
+    fn from_info(info: &str) -> Option<Self> {
+        let field = |name| info.split_whitespace().find_map(|pair: &str| pair.strip_prefix(name)).map(str::to_owned);
+        Some(Self { id: field("id=")?, address: field("addr=")? })
+    }
+}
+
 /// Who is told what a connection shows of the sessions. Every method is called in the order in which it came from Redis,
 /// from the task that reads the socket, and must not block.
 pub trait Watch: Send + Sync + 'static {
@@ -71,23 +85,25 @@ pub struct Connection {
     lost: watch::Sender<bool>,
     scripts_forbidden: Arc<AtomicBool>,
     watch: Arc<dyn Watch>,
+    /// What Redis calls it.
+    identity: Option<Identity>,
     /// Redis tells of changes, or why it does not.
     tracking: Result<(), String>,
 }
 
 impl Connection {
     /// Connects, authenticates and sees to it that Redis answers. With `track`, asks Redis to tell `watch` of the changes
-    /// that others make to what is read here.
+    /// that others make to what is read here. Redis lets go of the `former` connection, if it still has it.
     ///
     /// # Errors
     ///
     /// [`Error::Unavailable`] with the reason, in words that hold no secret.
     pub async fn open(
         endpoint: &Endpoint,
-        connect_timeout: Duration,
-        command_timeout: Duration,
+        (connect_timeout, command_timeout): (Duration, Duration),
         watch: Arc<dyn Watch>,
         track: bool,
+        former: Option<&Identity>,
     ) -> Result<Self, Error> {
         let refused = |error: RedisError| Error::Unavailable(explain(&error, &endpoint.address));
         let open = |protocol| Self::open_with(endpoint, protocol, command_timeout, watch.clone());
@@ -101,6 +117,20 @@ impl Connection {
             match redis::cmd("PING").query_async::<Value>(&mut connection.inner).await {
                 // A user who may not say PING may well do all the rest.
                 Err(error) if error.kind() != ErrorKind::Server(ServerErrorKind::NoPerm) => return Err(error),
+                _ => {}
+            }
+            if let Ok(info) = redis::cmd("CLIENT").arg("INFO").query_async::<String>(&mut connection.inner).await {
+                connection.identity = Identity::from_info(&info);
+            }
+            if let Some(Identity { id, address }) = former {
+                // What was sent on it and has not arrived must not be executed late, after what comes now.
+                let mut kill = redis::cmd("CLIENT");
+                kill.arg("KILL").arg("ID").arg(id).arg("ADDR").arg(address);
+                let _ = kill.query_async::<Value>(&mut connection.inner).await;
+            }
+            let mut script = redis::cmd("EVAL");
+            match script.arg("return 1").arg(0).query_async::<Value>(&mut connection.inner).await {
+                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => connection.forbid_scripts(),
                 _ => {}
             }
             if track && connection.tracking.is_ok() {
@@ -157,7 +187,13 @@ impl Connection {
             ProtocolVersion::RESP3 => Ok(()),
             _ => Err("the server does not speak RESP3".to_owned()),
         };
-        Ok(Self { inner, lost, scripts_forbidden: Arc::default(), watch, tracking })
+        Ok(Self { inner, lost, scripts_forbidden: Arc::default(), watch, identity: None, tracking })
+    }
+
+    /// What Redis calls this connection, if it told.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        self.identity.clone()
     }
 
     /// Whether this user may run scripts, as far as is known.
@@ -323,5 +359,9 @@ pub(super) fn reason(error: &RedisError) -> String {
             format!("{code} {detail}")
         };
     }
-    error.to_string()
+    // A code that the redis crate has no name for.
+    match (error.kind(), error.code()) {
+        (ErrorKind::Extension, Some(code)) => format!("{code} {}", error.detail().unwrap_or_default()),
+        _ => error.to_string(),
+    }
 }

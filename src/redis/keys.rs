@@ -26,8 +26,15 @@ impl Keys {
     /// The id that a key stands for. `None` for a key that this library would not have written.
     #[must_use]
     pub fn id(&self, key: &[u8]) -> Option<SessionId> {
-        let id = std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?;
+        let key = std::str::from_utf8(key).ok()?;
+        let id =
+            key.strip_prefix(&self.prefix).filter(|_| !(key.starts_with("meetabl:marker:") && key == self.marker()))?;
         SessionId::parse(id).ok()
+    }
+
+    /// The key that is no session. It stands outside the prefix, unless that is very short.
+    pub(super) fn marker(&self) -> String {
+        format!("meetabl:marker:{}", self.prefix)
     }
 
     /// A glob that matches the keys: what is special in a glob is escaped.

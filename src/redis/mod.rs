@@ -3,11 +3,12 @@
 mod commands;
 mod connect;
 mod keys;
+mod marker;
 mod scan;
 mod session;
 
-pub use commands::{Reply, Request};
-pub use connect::{Connection, Trouble, Watch};
+pub use commands::{BURIED_MILLIS, Reply, Request};
+pub use connect::{Connection, Identity, Trouble, Watch};
 pub use keys::Keys;
 pub use scan::Page;
 pub use session::Session;

@@ -51,6 +51,20 @@ impl Connection {
             redis::from_redis_value(extract(reply)?).map_err(|error| Error::Redis(error.to_string()))?;
         page.cursor = cursor;
         page.finished = cursor == 0;
-        Ok(found.iter().filter_map(|key| keys.id(key)).filter(|id| page.is_new(id)).collect())
+        let ids = found.iter().filter_map(|key| keys.id(key)).filter(|id| page.is_new(id)).collect();
+        self.without_marks(keys, ids).await
+    }
+
+    /// A destroyed session may have left an empty text for a while.
+    async fn without_marks(&self, keys: &Keys, ids: Vec<SessionId>) -> Result<Vec<SessionId>, Error> {
+        if ids.is_empty() {
+            return Ok(ids);
+        }
+        let mut pipeline = Pipeline::with_capacity(ids.len());
+        for id in &ids {
+            pipeline.add_command(keys.key(id).command("STRLEN", 0));
+        }
+        let lengths = self.send(&pipeline).await?;
+        Ok(ids.into_iter().zip(lengths).filter(|(_, length)| *length != Value::Int(0)).map(|(id, _)| id).collect())
     }
 }

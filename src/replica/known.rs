@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::session::SessionId;
 
 /// How long it is remembered that there is no such session, in milliseconds.
-const MISSING_MILLIS: u64 = 30_000;
+const MISSING_MILLIS: u64 = 60_000;
 
 /// What an entry costs beside its id and text: its slots in the cache and in the order of deadlines, with the room that
 /// both leave free, two reference counts for each of the two texts, and what the allocator rounds up.
@@ -156,6 +156,12 @@ impl Known {
             }
         }
         true
+    }
+
+    /// All sessions that are live at `now`: their ids, texts and deadlines.
+    pub(super) fn live(&self, now: Timestamp) -> Vec<(SessionId, Arc<str>, Option<Timestamp>)> {
+        let live = self.entries.iter().filter(|(_, entry)| entry.is_live(now));
+        live.filter_map(|(id, entry)| Some((id.clone(), entry.text.clone()?, entry.deadline))).collect()
     }
 
     fn list(&mut self, id: &SessionId, deadline: Option<Timestamp>) {

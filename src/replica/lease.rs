@@ -47,7 +47,7 @@ mod tests {
         #[test]
         fn never_trusts_anything_older_than_its_length(steps in prop::collection::vec((0u64..800, any::<bool>()), 1..40)) {
             let clock = ManualClock::default();
-            let mut lease = Lease::new(Duration::from_millis(1000));
+            let mut lease = Lease::new(Duration::from_secs(1));
             let mut answered: Option<u64> = None;
             for (millis, is_answered) in steps {
                 let sent = clock.moment();
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn an_answer_that_comes_late_does_not_shorten_it() {
         let clock = ManualClock::default();
-        let mut lease = Lease::new(Duration::from_millis(1000));
+        let mut lease = Lease::new(Duration::from_secs(1));
         let early = clock.moment();
         clock.advance(500);
         lease.renew(clock.moment());

@@ -137,22 +137,29 @@ impl Replica {
     pub fn save(&self, id: &SessionId, save: &Save, in_redis: bool, sequence: Sequence) -> Result<bool, Error> {
         let now = self.clock.now();
         let mut table = self.table();
+        let mut first = sequence;
         let (text, base, deadline, sequence) = match table.get(id).filter(|entry| entry.is_live(now)) {
-            Some(Entry { change: Change::Save { text, base }, deadline, sequence: held }) if *held > sequence => {
+            Some(Entry { change: Change::Save { text, base }, deadline, sequence: held, first: held_first })
+                if *held > sequence =>
+            {
                 // It comes late: what was made of the session since is the later save. And Redis may not even have this.
                 let later = Save { text: text.to_string(), deadline: *deadline, base: save.base.clone() };
                 let text = if matches!(save.base, Base::Text(_)) { later.merged_with(&save.text) } else { None };
-                let base = if *base == Base::None { Base::None } else { save.base.clone() };
+                // The base of the earliest is what Redis had for certain.
+                let base = if *base == Base::None || *held_first < sequence { base.clone() } else { save.base.clone() };
+                first = first.min(*held_first);
                 (text.unwrap_or(later.text), base, *deadline, *held)
             }
             Some(Entry { sequence: held, .. }) if *held > sequence => return Ok(false),
-            Some(Entry { change: Change::Save { text, base }, .. }) => {
+            Some(Entry { change: Change::Save { text, base }, first: held_first, .. }) => {
+                first = *held_first;
                 let merged = save.merged_with(text).unwrap_or_else(|| save.text.clone());
                 let base = if save.base == Base::None { Base::None } else { base.clone() };
                 (merged, base, save.deadline, sequence)
             }
             Some(_) if save.is_of_a_loaded_session() => return Ok(false),
             None if save.is_of_a_loaded_session() && !in_redis => return Ok(false),
+            None if save.is_of_a_loaded_session() && self.is_known_missing(id) => return Ok(false),
             None if matches!(save.base, Base::Text(_)) => match self.known_text(id) {
                 // What Redis had when it was last seen is what this is merged with, and what Redis is to be asked for.
                 Some(known) if let Some(merged) = save.merged_with(&known) => {
@@ -163,6 +170,7 @@ impl Replica {
             _ => (save.text.clone(), save.base.clone(), save.deadline, sequence),
         };
         Self::put(&mut table, self.max_bytes, id, Change::Save { text: text.into(), base }, deadline, sequence)?;
+        table.set_first(id, first);
         self.note_size(&table);
         Ok(true)
     }
@@ -331,6 +339,45 @@ impl Replica {
         Some(Record { text: entry.text.as_ref()?.to_string(), lifetime: remaining(entry.deadline, now) })
     }
 
+    /// Redis has lost what it had: what was changed here is written even where nothing stands.
+    pub fn redis_lost_everything(&self) {
+        self.table().rebase_all(|base| match base {
+            Base::Text(text) => Base::Lost(text),
+            Base::Any => Base::Unsure,
+            other => other,
+        });
+    }
+
+    /// All sessions that Redis had when it was last seen, and that were not destroyed here since.
+    pub fn all_last_seen(&self) -> Vec<(SessionId, Arc<str>, Option<Timestamp>)> {
+        let known = self.view().known.live(self.clock.now());
+        let table = self.table();
+        let is_destroyed = |id: &SessionId| table.get(id).is_some_and(|entry| entry.change == Change::Destroy);
+        known.into_iter().filter(|(id, ..)| !is_destroyed(id)).collect()
+    }
+
+    /// Keeps a session that Redis has lost and could not be given yet.
+    pub fn keep_for_later(&self, id: &SessionId, text: &Arc<str>, deadline: Option<Timestamp>) {
+        let mut table = self.table();
+        if table.get(id).is_none() {
+            let change = Change::Save { text: text.clone(), base: Base::Absent };
+            // No room: it is as if it had been evicted.
+            let _ = Self::put(&mut table, self.max_bytes, id, change, deadline, 0);
+            self.note_size(&table);
+        }
+    }
+
+    fn is_known_missing(&self, id: &SessionId) -> bool {
+        let now = self.clock.now();
+        self.view().known.peek(id).is_some_and(|entry| entry.text.is_none() && entry.is_live(now))
+    }
+
+    /// A session was destroyed in Redis: a request that still holds it must not bring it back, whatever happens to Redis.
+    pub fn note_destroyed(&self, id: &SessionId) {
+        self.view().note_destroyed(id, self.clock.now());
+        self.occupied.notify_one();
+    }
+
     fn known_text(&self, id: &SessionId) -> Option<Arc<str>> {
         let now = self.clock.now();
         self.view().known.peek(id).filter(|entry| entry.is_live(now)).and_then(|entry| entry.text.clone())
@@ -350,16 +397,13 @@ impl Replica {
         if view.touches.holds(id) {
             return view.touches.put(id, deadline, now);
         }
-        match touches::due(now, deadline, in_redis, self.touch_window) {
-            Some(due) => {
-                view.touches.put(id, deadline, due);
-                true
-            }
-            None => {
-                view.known.set_deadline_in_redis(id, deadline);
-                false
-            }
+        let due = touches::due(now, deadline, in_redis, self.touch_window);
+        if let Some(due) = due {
+            view.touches.put(id, deadline, due);
+        } else {
+            view.known.set_deadline_in_redis(id, deadline);
         }
+        due.is_some()
     }
 
     /// Keeps a renewal that Redis could not be told of.

@@ -38,7 +38,7 @@ impl Change {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Save { text, base: Base::Text(base) } => text.len() + base.len(),
+            Self::Save { text, base: Base::Text(base) | Base::Lost(base) } => text.len() + base.len(),
             Self::Save { text, .. } => text.len(),
             Self::Destroy => 0,
         }
@@ -71,6 +71,8 @@ pub(super) struct Entry {
     pub(super) deadline: Option<Timestamp>,
     /// The call that made it: a later one has a higher number.
     pub(super) sequence: Sequence,
+    /// The earliest call that it holds a change of, to which the base belongs.
+    pub(super) first: Sequence,
 }
 
 impl Entry {
@@ -144,7 +146,7 @@ impl Table {
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, id.clone()));
         }
-        self.entries.insert(id, Entry { change, deadline, sequence });
+        self.entries.insert(id, Entry { change, deadline, sequence, first: sequence });
     }
 
     pub(super) fn remove(&mut self, id: &SessionId) {
@@ -152,6 +154,22 @@ impl Table {
             *self.bytes_mut(entry.change.kind()) -= weight(id, &entry.change);
             if let Some(deadline) = entry.deadline {
                 self.deadlines.remove(&(deadline, id.clone()));
+            }
+        }
+    }
+
+    /// The entry holds a change of this earlier call too.
+    pub(super) fn set_first(&mut self, id: &SessionId, first: Sequence) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.first = first;
+        }
+    }
+
+    /// Changes what the changes were made from, and not how long that is.
+    pub(super) fn rebase_all(&mut self, rebased: impl Fn(Base) -> Base) {
+        for entry in self.entries.values_mut() {
+            if let Change::Save { base, .. } = &mut entry.change {
+                *base = rebased(std::mem::replace(base, Base::None));
             }
         }
     }

@@ -31,6 +31,9 @@ pub enum Found {
 /// A text, its version, and until when it lives.
 pub type Text = (Arc<str>, u64, Option<Timestamp>);
 
+/// The number of none.
+const NO_CONNECTION: u64 = 0;
+
 pub(super) struct View {
     pub(super) known: Known,
     pub(super) touches: Touches,
@@ -156,6 +159,13 @@ impl View {
         if self.end(id, token) {
             self.last_number += 1;
             self.known.insert(id.clone(), Entry::new(text, deadline, self.last_number, self.connection), now);
+        }
+    }
+
+    /// A session was destroyed. Another client may make it anew, so nobody relies on it while Redis can be asked.
+    pub(super) fn note_destroyed(&mut self, id: &SessionId, now: Timestamp) {
+        if !self.sent.contains_key(id) {
+            self.known.insert(id.clone(), Entry::new(None, None, 0, NO_CONNECTION), now);
         }
     }
 

@@ -65,6 +65,10 @@ pub enum Base {
     Any,
     /// This text: what others made of it meanwhile is merged, and a session that is gone stays gone.
     Text(String),
+    /// As [`Base::Text`], but Redis has lost it: it is written also where nothing stands.
+    Lost(String),
+    /// Nothing, for certain: where something stands, that stays.
+    Absent,
 }
 
 /// A session to be written.
@@ -90,9 +94,10 @@ impl Save {
     pub fn merged_with(&self, stored: &str) -> Option<String> {
         match &self.base {
             Base::None | Base::Any => Some(self.text.clone()),
+            Base::Absent => Some(stored.to_owned()),
             Base::Unsure => merge("{}", &self.text, stored),
-            Base::Text(base) if base == stored => Some(self.text.clone()),
-            Base::Text(base) => merge(base, &self.text, stored),
+            Base::Text(base) | Base::Lost(base) if base == stored => Some(self.text.clone()),
+            Base::Text(base) | Base::Lost(base) => merge(base, &self.text, stored),
         }
     }
 }
