@@ -65,8 +65,8 @@ describe.each(Object.entries(floods))('A5 7.6.2 100,000 %s', (_, headersOf) => {
     }
     const seconds = (performance.now() - start) / 1000
     expect(cookies).toBe(0)
-    expect(await redis.command('KEYS', 'meetabl:sess:*')).toEqual([])
     expect(await commands.about('meetabl:sess:')).toEqual([])
+    expect(await redis.command('KEYS', 'meetabl:sess:*')).toEqual([])
     expect(shop.store.stats()).toMatchObject({ gets, sets: 0, touches: 0, entries: 0 })
     const allowed = 101 + seconds * 10
     expect(shop.events.length).toBeLessThanOrEqual(allowed)
