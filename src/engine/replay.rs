@@ -84,7 +84,9 @@ async fn replay_batch(
         return Ok(());
     }
     let replies = shared.run(connection, &requests).await.inspect_err(|trouble| {
-        pending.iter().for_each(|change| shared.replica.may_be_in_redis(change));
+        for change in &pending {
+            shared.replica.may_be_in_redis(change);
+        }
         if matches!(trouble, Trouble::Lost(_)) {
             let is_alone = pending.len() == 1;
             let mut suspects = shared.suspects();
