@@ -213,6 +213,8 @@ describe('N 5.2 the warning', () => {
     const ada = shop.agent()
     const { body } = await ada.post('/in')
     await redis.command('PEXPIRE', key(body.id), ms)
+    const left = async () => new Date((await call(shop.store, 'get', body.id)).cookie.expires) - Date.now()
+    await until(async () => (await left()) <= ms, { what: 'the store to hear of it' })
     return { shop, ada, id: body.id }
   }
 

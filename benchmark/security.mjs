@@ -58,6 +58,8 @@ async function serve(redisPort) {
     )
     app.all('/', (req, res) => res.json({ known: req.session.csrf === true }))
     const server = http.createServer(app).listen(0, '127.0.0.1')
+    // Connections wait while the others have their round.
+    server.keepAliveTimeout = 600_000
     await once(server, 'listening')
     ports[name] = server.address().port
   }

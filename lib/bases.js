@@ -8,7 +8,7 @@ const { ANY_BASE, NO_BASE } = require('./requests')
 /** Kept beside the sessions, so that nothing is added to them. */
 class Bases {
   #merges
-  #known = new WeakMap()
+  #known = createNotes()
 
   /** Without `merges` a loaded session replaces what others have made of it. */
   constructor(merges) {
@@ -49,6 +49,36 @@ class Bases {
     const before = this.#known.get(session)?.before
     if (before === undefined) this.#known.delete(session)
     else this.#known.set(session, before)
+  }
+}
+
+class Same {
+  constructor(object) {
+    // biome-ignore lint/correctness/noConstructorReturn: so that a private field can be put on an object that is there.
+    return object
+  }
+}
+
+/**
+ * A note on any object, as a WeakMap has it: seen by nobody else, not by JSON either. It is a private field, because each
+ * session that is read gets a note, and an entry of a WeakMap costs twenty times as much to make and to collect.
+ */
+function createNotes() {
+  return class Notes extends Same {
+    #note
+
+    static get(object) {
+      return #note in object ? object.#note : undefined
+    }
+
+    static set(object, note) {
+      if (#note in object) object.#note = note
+      else new Notes(object).#note = note
+    }
+
+    static delete(object) {
+      Notes.set(object, undefined)
+    }
   }
 }
 

@@ -59,16 +59,8 @@ function attempt(work) {
   }
 }
 
-// Once in some twenty runs, jest's process was seen to be busy for ever after its last test, in Node's own clean-up. It
-// is ended then, said so, and run again: a second time in a row is a failure.
 function runJest() {
-  const jest = path.join(root, 'node_modules', 'jest', 'bin', 'jest.js')
-  for (let attempt = 1; attempt <= 2; attempt++) {
-    const passed = run(process.execPath, [jest, '--json', `--outputFile=${jestReport}`], { timeout: 8 * 60_000 })
-    if (passed !== 'timeout') return passed
-    console.log(`jest did not end by itself within 8 minutes (attempt ${attempt} of 2)`)
-  }
-  return false
+  return run(process.execPath, [path.join(root, 'scripts', 'jest.mjs'), jestReport], { timeout: 15 * 60_000 }) === true
 }
 
 function jestTotals() {

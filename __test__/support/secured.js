@@ -1,9 +1,12 @@
 // An Express app with `meetablSession()` on a Redis, its security events, and what the tests ask of it again and again.
+const { randomUUID } = require('node:crypto')
 const { once } = require('node:events')
 const http = require('node:http')
 const express = require('express')
+const { createClient } = require('redis')
 const { csrfTokenRoute, meetablSession } = require('../..')
 const { Agent } = require('./app')
+const { until } = require('./until')
 
 const SECRET = 'the secret of the security tests, long enough'
 const NAME = 'meetabl.sid'
@@ -94,11 +97,26 @@ function idIn(cookie) {
   return /s%3A([\w-]+)\./.exec(cookie)?.[1]
 }
 
-/** How often Redis looked a key up to read it. */
-async function readsOf(redis) {
-  const text = await redis.command('INFO', 'stats')
-  const count = (name) => Number(new RegExp(`${name}:(\\d+)`).exec(text)[1])
-  return count('keyspace_hits') + count('keyspace_misses')
+/**
+ * Hears every command that Redis is given, from anybody. `about(text)` gives those since the last call that have the text
+ * in them.
+ */
+async function listenTo(redis) {
+  const client = createClient({ socket: { host: redis.host, port: redis.port } })
+  client.on('error', () => {})
+  await client.connect()
+  const heard = []
+  await client.monitor((line) => heard.push(String(line)))
+  return {
+    async about(text) {
+      // When Redis tells of this one, it has told of everything before.
+      const mark = randomUUID()
+      await redis.command('ECHO', mark)
+      await until(() => heard.some((line) => line.includes(mark)), { what: 'Redis to tell' })
+      return heard.splice(0).filter((line) => line.includes(text))
+    },
+    stop: () => client.destroy()
+  }
 }
 
 /** Environment variables for as long as `call` runs. */
@@ -113,4 +131,4 @@ function withEnv(variables, call) {
   }
 }
 
-module.exports = { idIn, NAME, readsOf, SECRET, startSecured, withEnv }
+module.exports = { idIn, listenTo, NAME, SECRET, startSecured, withEnv }

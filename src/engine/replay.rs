@@ -14,7 +14,7 @@ const REPLAY_CHANGES: usize = 128;
 const REPLAY_BYTES: usize = 128 << 10;
 
 /// A session at which the connection was lost so many times, and nothing else was being written, is not tried again.
-const STRIKES: u32 = 5;
+const STRIKES: u32 = 3;
 
 /// What a replay has done so far.
 #[derive(Default)]
@@ -59,9 +59,10 @@ pub(super) async fn replay(shared: &Shared, connection: &Connection) -> Result<u
 /// Those that were under way when a connection was lost, one by one: should it be one of them at which Redis hangs up, it
 /// is known then, stays in memory, and keeps the others back no longer.
 async fn replay_suspects(shared: &Shared, connection: &Connection, progress: &mut Progress) -> Result<(), Error> {
-    let suspects: Vec<_> =
-        shared.suspects().iter().filter(|(_, strikes)| **strikes < STRIKES).map(|(id, _)| id.clone()).collect();
-    for id in suspects {
+    let mut suspects: Vec<_> = shared.suspects().iter().map(|(id, strikes)| (*strikes, id.clone())).collect();
+    // The least suspect first: those that follow may end the connection.
+    suspects.sort_unstable();
+    for (_, id) in suspects.into_iter().take_while(|(strikes, _)| *strikes < STRIKES) {
         if let Some(change) = shared.replica.pending_for(&id) {
             replay_batch(shared, connection, vec![change], progress).await?;
         }
@@ -83,7 +84,9 @@ async fn replay_batch(
         return Ok(());
     }
     let replies = shared.run(connection, &requests).await.inspect_err(|trouble| {
-        pending.iter().for_each(|change| shared.replica.may_be_in_redis(change));
+        for change in &pending {
+            shared.replica.may_be_in_redis(change);
+        }
         if matches!(trouble, Trouble::Lost(_)) {
             let is_alone = pending.len() == 1;
             let mut suspects = shared.suspects();

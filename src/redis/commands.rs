@@ -56,7 +56,7 @@ enum Script {
 
 static SAVE: Lazy<String> = Lazy::new(|| {
     let script = include_str!("save.lua");
-    if WRITES_END_WITH_A_READ { script.to_owned() } else { script.replace("redis.call('PTTL', KEYS[1])\n", "") }
+    if WRITES_END_WITH_A_READ { script.to_owned() } else { script.replace("redis.call('EXISTS', unpack(KEYS))\n", "") }
 });
 
 static SAVE_DIGEST: Lazy<String> = Lazy::new(|| digest(&SAVE));
@@ -127,6 +127,7 @@ impl Connection {
         match run {
             [Request::Load(_), _, ..] => pack_loads(run, keys, pipeline),
             [first, ..] if self.tracks() && first.is_plain_write() => pack_writes(run, keys, now, pipeline),
+            [first, ..] if first.is_scripted(script) => pack_saves(run, keys, now, script, pipeline),
             _ => run.iter().for_each(|request| request.pack(keys, now, script, pipeline)),
         }
     }
@@ -135,6 +136,7 @@ impl Connection {
         match run {
             [Request::Load(_), _, ..] => unpack_loads(run.len(), replies, answers),
             [first, ..] if self.tracks() && first.is_plain_write() => unpack_writes(run.len(), replies, answers),
+            [first, ..] if first.is_scripted(script) => self.unpack_saves(run.len(), next(replies), answers),
             _ => answers.extend(run.iter().map(|request| self.unpack_one(request, script, replies))),
         }
     }
@@ -142,28 +144,55 @@ impl Connection {
     /// Takes as many replies as [`Request::pack`] added commands.
     fn unpack_one(&self, request: &Request, script: Script, replies: &mut vec::IntoIter<Value>) -> Answer {
         let reply = next(replies);
+        if request.is_scripted(script) {
+            let mut answers = Vec::with_capacity(1);
+            self.unpack_saves(1, reply, &mut answers);
+            return answers.pop().unwrap_or(Err(NotInThisForm));
+        }
         match request {
             Request::Load(_) => Ok(Session::from_replies(reply, next(replies)).map(Reply::Loaded)),
-            Request::Save(_, save) if save.base != Base::None => self.saved(reply, script),
+            Request::Save(..) => Ok(saved(reply)),
+            Request::Bury(_) => {
+                let _mark = next(replies);
+                Ok(extract(reply).map(|_| Reply::Untracked))
+            }
             Request::Touch(..) if reply == Value::Int(0) => Ok(Ok(Reply::Gone)),
             _ => Ok(extract(reply).map(|_| Reply::Untracked)),
         }
     }
 
-    fn saved(&self, reply: Value, script: Script) -> Answer {
+    fn unpack_saves(&self, count: usize, reply: Value, answers: &mut Vec<Answer>) {
         match reply {
-            Value::Int(1) => Ok(Ok(Reply::Done)),
-            Value::Okay => Ok(Ok(Reply::Untracked)),
-            Value::Nil => Ok(Ok(Reply::Gone)),
-            // What is no text was not written by any session store: whatever it is, the session is gone.
-            Value::BulkString(stored) => Ok(Ok(String::from_utf8(stored).map_or(Reply::Gone, Reply::Conflict))),
-            Value::ServerError(error) if error.code() == "NOSCRIPT" => Err(NotInThisForm),
-            Value::ServerError(error) if error.code() == "NOPERM" && script != Script::Forbidden => {
-                self.forbid_scripts();
-                Err(NotInThisForm)
+            Value::Array(replies) if replies.len() == count => answers.extend(replies.into_iter().map(saved).map(Ok)),
+            // It says nothing of the others, and who is written twice is written once.
+            reply if count > 1 => {
+                self.note_refusal(&reply);
+                answers.extend((0..count).map(|_| Err(NotInThisForm)));
             }
-            other => Ok(extract(other).map(|_| Reply::Untracked)),
+            reply => {
+                let is_forms_fault = self.note_refusal(&reply);
+                answers.push(if is_forms_fault { Err(NotInThisForm) } else { Ok(saved(reply)) });
+            }
         }
+    }
+
+    /// Whether the script was refused, and not what it was to do.
+    fn note_refusal(&self, reply: &Value) -> bool {
+        let Value::ServerError(error) = reply else { return false };
+        if error.code() == "NOPERM" {
+            self.forbid_scripts();
+        }
+        matches!(error.code(), "NOSCRIPT" | "NOPERM")
+    }
+}
+
+fn saved(reply: Value) -> Result<Reply, Error> {
+    match reply {
+        Value::Int(1) => Ok(Reply::Done),
+        Value::Nil => Ok(Reply::Gone),
+        // What is no text was not written by any session store: whatever it is, the session is gone.
+        Value::BulkString(stored) => Ok(String::from_utf8(stored).map_or(Reply::Gone, Reply::Conflict)),
+        other => extract(other).map(|_| Reply::Untracked),
     }
 }
 
@@ -175,7 +204,9 @@ type Answer = Result<Result<Reply, Error>, NotInThisForm>;
 /// Requests of a kind in a row, where many can go together; each other request alone.
 fn runs(requests: &[Request]) -> impl Iterator<Item = &[Request]> {
     let together = |one: &Request, next: &Request| {
-        matches!((one, next), (Request::Load(_), Request::Load(_))) || (one.is_plain_write() && next.is_plain_write())
+        matches!((one, next), (Request::Load(_), Request::Load(_)))
+            || (one.is_plain_write() && next.is_plain_write())
+            || (one.is_compared() && next.is_compared())
     };
     requests.chunk_by(together).flat_map(|row| row.chunks(TOGETHER))
 }
@@ -254,6 +285,15 @@ impl Request {
         matches!(self, Self::Touch(..) | Self::Save(_, Save { base: Base::None, .. }))
     }
 
+    /// Whether it is written over what it was made from, and over nothing else.
+    fn is_compared(&self) -> bool {
+        matches!(self, Self::Save(_, save) if !matches!(save.base, Base::None | Base::Absent))
+    }
+
+    fn is_scripted(&self, script: Script) -> bool {
+        script != Script::Forbidden && self.is_compared()
+    }
+
     /// The same, where it may have been executed already.
     #[must_use]
     pub fn unsure(self) -> Self {
@@ -270,13 +310,11 @@ impl Request {
                 pipeline.add_command(key.command("GET", 0));
                 pipeline.add_command(key.command("PTTL", 0));
             }
+            Self::Save(..) if self.is_scripted(script) => {
+                pack_saves(std::slice::from_ref(self), keys, now, script, pipeline);
+            }
             Self::Save(id, save) => {
-                let is_plain = matches!(save.base, Base::None | Base::Absent);
-                pipeline.add_command(if is_plain || script == Script::Forbidden {
-                    set(keys, id, save, now)
-                } else {
-                    run_save(keys, id, save, now, script)
-                });
+                pipeline.add_command(set(keys, id, save, now));
             }
             Self::Touch(_, deadline) => {
                 let mut command = key.command(if deadline.is_some() { "PEXPIRE" } else { "PERSIST" }, 24);
@@ -289,6 +327,8 @@ impl Request {
                 pipeline.add_command(key.command("UNLINK", 0));
             }
             Self::Bury(_) => {
+                // Whether there is room for the mark or not, the session is gone.
+                pipeline.add_command(key.command("UNLINK", 0));
                 let mut command = key.command("SET", 24);
                 command.arg("").arg("PX").arg(BURIED_MILLIS);
                 pipeline.add_command(command);
@@ -312,25 +352,52 @@ fn set(keys: &Keys, id: &SessionId, save: &Save, now: Timestamp) -> Cmd {
     command
 }
 
-fn run_save(keys: &Keys, id: &SessionId, save: &Save, now: Timestamp, script: Script) -> Cmd {
-    let mut command = Cmd::with_capacity(8, save.text.len() + 200);
+/// One script for many, which costs Redis a good deal less than one for each.
+fn pack_saves(run: &[Request], keys: &Keys, now: Timestamp, script: Script, pipeline: &mut Pipeline) {
+    let saves = || {
+        run.iter().filter_map(|request| match request {
+            Request::Save(id, save) => Some((id, save)),
+            _ => None,
+        })
+    };
+    let bytes = saves().map(|(_, save)| save.text.len() * 2 + 128).sum();
+    let mut command = Cmd::with_capacity(run.len() * 5 + 3, bytes);
     match script {
         Script::Sent => command.arg("EVAL").arg(SAVE.as_str()),
         _ => command.arg("EVALSHA").arg(SAVE_DIGEST.as_str()),
     };
-    command.arg(1).arg(keys.key(id));
-    match &save.base {
-        Base::Text(base) | Base::Lost(base) => command.arg(digest(base)),
-        Base::Unsure => command.arg(digest(&save.text)),
-        Base::None | Base::Any | Base::Absent => command.arg(""),
+    command.arg(run.len());
+    for (id, _) in saves() {
+        command.arg(keys.key(id));
+    }
+    for (_, save) in saves() {
+        add_base(save, &mut command);
+        command.arg(&save.text);
+        match save.deadline {
+            Some(deadline) => command.arg(life(deadline, now)),
+            None => command.arg(""),
+        };
+    }
+    pipeline.add_command(command);
+}
+
+/// A short text is compared as it is, which takes Redis less time than to make a digest of what it has.
+fn add_base(save: &Save, command: &mut Cmd) {
+    const SHORT: usize = 1024;
+    let (kind, base) = match &save.base {
+        Base::Text(base) => (["text", "digest"], base),
+        Base::Lost(base) => (["+text", "+digest"], base),
+        Base::Unsure => (["+text", "+digest"], &save.text),
+        Base::None | Base::Any | Base::Absent => {
+            command.arg("any").arg("");
+            return;
+        }
     };
-    command.arg(&save.text);
-    match save.deadline {
-        Some(deadline) => command.arg(life(deadline, now)),
-        None => command.arg(""),
-    };
-    command.arg(i32::from(matches!(save.base, Base::Unsure | Base::Lost(_))));
-    command
+    if base.len() <= SHORT {
+        command.arg(kind[0]).arg(base);
+    } else {
+        command.arg(kind[1]).arg(digest(base));
+    }
 }
 
 /// Milliseconds that are left. The time that a request has waited is off its life; what has none left goes at once.

@@ -1,22 +1,33 @@
--- Writes a session over what it was made from, and over nothing else.
---   KEYS[1]  its key
---   ARGV[1]  SHA-1 of the text that it was made from, in hex; empty for any text
---   ARGV[2]  its text
---   ARGV[3]  its life in milliseconds; empty without end
---   ARGV[4]  '1' when it may also be new
--- Returns 1 when it was written, the stored text when that is another, and nil when the session is gone.
+-- Writes sessions over what they were made from, and over nothing else.
+--   KEYS  theirs
+--   ARGV  four for each:
+--     what stands there: 'text' or 'digest' (SHA-1 in hex) of what it was made from follows, or 'any'; with a '+' before
+--       it, the session is written also where nothing stands
+--     that text or digest
+--     the session's text
+--     its life in milliseconds; empty without end
+-- Returns for each: 1 when it was written, the stored text when that is another, and false when the session is gone.
 -- It ends with a read: a write ends the tracking of a key, and only a read in the same step resumes it without a gap.
-local stored = redis.call('GET', KEYS[1])
-if stored == '' or (not stored and ARGV[4] ~= '1') then
-  return false
+local replies = {}
+for at, key in ipairs(KEYS) do
+  local base, expected, text, life = unpack(ARGV, 4 * at - 3, 4 * at)
+  local stored = redis.call('GET', key)
+  local may_create = string.byte(base) == 43
+  if stored == '' or (not stored and not may_create) then
+    replies[at] = false
+  elseif stored and (
+    ((base == 'text' or base == '+text') and stored ~= expected)
+    or ((base == 'digest' or base == '+digest') and redis.sha1hex(stored) ~= expected)
+  ) then
+    replies[at] = stored
+  else
+    if life == '' then
+      redis.call('SET', key, text)
+    else
+      redis.call('SET', key, text, 'PX', life)
+    end
+    replies[at] = 1
+  end
 end
-if stored and ARGV[1] ~= '' and redis.sha1hex(stored) ~= ARGV[1] then
-  return stored
-end
-if ARGV[3] == '' then
-  redis.call('SET', KEYS[1], ARGV[2])
-else
-  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-end
-redis.call('PTTL', KEYS[1])
-return 1
+redis.call('EXISTS', unpack(KEYS))
+return replies

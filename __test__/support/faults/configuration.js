@@ -71,7 +71,7 @@ module.exports = () => {
         stdout: 'ready\n',
         stderr: ''
       })
-      expect(await server.command('INFO', 'keyspace')).toMatch(/db0:keys=1/)
+      expect(await server.command('INFO', 'keyspace')).toMatch(/db0:keys=2/)
       expect(await server.command('INFO', 'keyspace')).not.toMatch(/db5/)
     })
 

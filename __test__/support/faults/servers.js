@@ -118,7 +118,8 @@ module.exports = () => {
       await store.set('z', sessionWith())
       await store.destroy(burden)
       await until(() => store.state === 'ready' && store.stats().unsaved === 0, { what: 'an empty table' })
-      expect(await server.command('EXISTS', keyOf(store, 'z'), keyOf(store, burden))).toBe(1)
+      expect(await server.command('EXISTS', keyOf(store, 'z'))).toBe(1)
+      expect(await server.command('GET', keyOf(store, burden))).toBeFalsy()
     })
   })
 
