@@ -53,6 +53,13 @@ pub enum Error {
     )]
     Contended,
 
+    /// Two requests changed objects in a session that are nested too deep to be merged.
+    #[error(
+        "The session was changed by another request in the same deeply nested object, and the two cannot be merged. \
+         It was not stored. Expected at most 200 levels where requests meet: keep the session flatter."
+    )]
+    Nested,
+
     /// A call after `close()`.
     #[error("The session store is closed. Nothing can be read or written after `close()`.")]
     Closed,
@@ -90,6 +97,7 @@ impl Error {
             Self::Redis(_) => "ERR_REDIS",
             Self::Unavailable(_) => "ERR_STORE_UNAVAILABLE",
             Self::Full { .. } => "ERR_STORE_FULL",
+            Self::Nested => "ERR_STORE_NESTED",
             Self::Contended => "ERR_STORE_CONTENDED",
             Self::Closed => "ERR_STORE_CLOSED",
             Self::Internal => "ERR_INTERNAL",

@@ -143,45 +143,27 @@ impl Shared {
         seen: Seen,
         reply: Result<Reply, Error>,
     ) -> Result<Outcome, Error> {
-        let id = request.id();
-        match (request, reply?) {
+        let (id, reply) = (request.id(), reply?);
+        self.note(request, call.token, &reply, seen.tracks, seen.round_trip);
+        match (request, reply) {
             // Changed in memory since it was sent, because an answer before this one did not come.
             (Request::Load(_), _) if self.replica.holds(id) => self.answer_request_from_memory(request, call.sequence),
-            (Request::Load(_), Reply::Loaded(session)) => {
-                Ok(Outcome::Session(self.session(id, session, call.token, seen.round_trip)))
-            }
+            (Request::Load(_), Reply::Loaded(session)) => Ok(Outcome::Session(self.session(id, session))),
             (Request::Save(..) | Request::Destroy(_) | Request::Bury(_), reply) => {
                 self.replica.supersede(id, call.sequence);
                 if reply == Reply::Gone {
                     self.refuse(id);
                 }
-                if !matches!(request, Request::Save(..)) {
-                    self.replica.note_destroyed(id);
-                }
-                if let (Request::Save(_, save), true) = (request, seen.tracks) {
-                    self.note_saved(id, call.token, save, &reply);
-                }
-                Ok(Outcome::Done)
-            }
-            // Redis does not tell of the next change, or has no such session any more.
-            (Request::Touch(..), Reply::Untracked | Reply::Gone) => {
-                self.replica.invalidate(id);
                 Ok(Outcome::Done)
             }
             _ => Ok(Outcome::Done),
         }
     }
 
-    fn session(&self, id: &SessionId, session: Session, token: Option<Token>, round_trip: Duration) -> Option<Record> {
+    fn session(&self, id: &SessionId, session: Session) -> Option<Record> {
         match session {
-            Session::Found(record) => {
-                self.note_loaded(id, token, Some(&record), round_trip);
-                Some(record)
-            }
-            Session::Missing => {
-                self.note_loaded(id, token, None, round_trip);
-                None
-            }
+            Session::Found(record) => Some(record),
+            Session::Missing => None,
             Session::Unreadable(reason) => {
                 self.report_unreadable(id, reason);
                 None

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::failover::Backoff;
 use crate::redis::{Connection, Reply, Request};
 use crate::replica::Sequence;
-use crate::session::{Base, Save, SessionId};
+use crate::session::{Base, Save, SessionId, merge};
 
 /// After so many tries in a row in which another was faster, the callers are told.
 const ATTEMPTS: u32 = 40;
@@ -70,7 +70,6 @@ pub(super) async fn settle(shared: Arc<Shared>, connection: Connection, id: Sess
         }
         match write(&shared, &connection, &id, &group, &stored).await {
             Written::As(text) => {
-                shared.replica.forget_known(&id);
                 shared.stats.merged.add(group.len() as u64);
                 shared.answer(&id, &mut group, &Ok(Outcome::Done));
                 stored = text;
@@ -117,14 +116,21 @@ enum Written {
 }
 
 async fn write(shared: &Shared, connection: &Connection, id: &SessionId, group: &[Waiting], stored: &str) -> Written {
+    // An earlier save was refused, or has no answer yet: these are made from it, and follow it from memory.
+    if shared.replica.holds(id) {
+        return Written::Unknown;
+    }
     let merged = group.iter().try_fold(stored.to_owned(), |text, waiting| waiting.save.merged_with(&text));
     let (Some(text), Some(last)) = (merged, group.last()) else {
+        if merge("{}", "{}", stored).is_some() {
+            return Written::Refused(Error::Nested);
+        }
         shared.report_unreadable(id, "it is no JSON object");
         return Written::Gone;
     };
     let save = Save { text: text.clone(), deadline: last.save.deadline, base: Base::Text(stored.to_owned()) };
-    let replies = shared.run(connection, &[Request::Save(id.clone(), save)]).await;
-    match replies.map(|mut replies| replies.pop()) {
+    let mut replies = shared.run(connection, vec![Request::Save(id.clone(), save)]).await;
+    match replies.as_mut().map(Vec::pop) {
         Ok(Some(Ok(Reply::Done | Reply::Untracked | Reply::Loaded(_)))) => Written::As(text),
         Ok(Some(Ok(Reply::Conflict(other)))) => Written::No(other),
         Ok(Some(Ok(Reply::Gone))) => Written::Gone,

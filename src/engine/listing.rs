@@ -95,7 +95,7 @@ pub(super) async fn clear(shared: &Shared, connection: &Connection, sequence: Se
     while let Some(ids) = next_ids(shared, connection, &mut page).await? {
         let requests: Vec<_> =
             ids.into_iter().map(if shared.buries() { Request::Bury } else { Request::Destroy }).collect();
-        for reply in shared.run(connection, &requests).await? {
+        for reply in shared.run(connection, requests).await? {
             reply?;
         }
     }
@@ -129,7 +129,8 @@ async fn texts(
     ids: Vec<SessionId>,
 ) -> Result<Vec<(SessionId, String)>, Error> {
     let requests: Vec<_> = ids.iter().cloned().map(Request::Load).collect();
-    let replies = shared.run(connection, &requests).await?;
+    // Not noted: a listing would drive out what is in use.
+    let replies = connection.run(&shared.keys, &requests, shared.now()).await?;
     let mut found = Vec::with_capacity(ids.len());
     for (id, reply) in ids.into_iter().zip(replies) {
         if let Lookup::Held(Record { text, .. }) = shared.replica.load(&id) {

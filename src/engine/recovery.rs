@@ -5,7 +5,8 @@ use std::sync::{MutexGuard, PoisonError};
 use super::Shared;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::redis::{BURIED_MILLIS, Connection, Reply, Request};
+use crate::redis::{BURIED_MILLIS, Connection, Reply, Request, Trouble};
+use crate::replica::Found;
 use crate::session::{Base, Save};
 
 /// Sessions that are put back with one command.
@@ -73,6 +74,17 @@ impl Shared {
         }
         self.replica.redis_lost_everything();
         self.put_back(connection).await
+    }
+
+    /// Reads again what an earlier connection told of, so that Redis tells this one of changes. Else a logout at another
+    /// process would not be known here when Redis goes away again.
+    pub(super) async fn refresh(&self, connection: &Connection) -> Result<(), Trouble> {
+        let known = self.replica.all_last_seen();
+        for sessions in known.chunks(TOGETHER) {
+            let unread = sessions.iter().filter(|(id, ..)| self.replica.find(id.as_str(), 0) == Found::Nothing);
+            self.run(connection, unread.map(|(id, ..)| Request::Load(id.clone())).collect()).await?;
+        }
+        Ok(())
     }
 
     async fn put_back(&self, connection: &Connection) -> Result<u64, Error> {

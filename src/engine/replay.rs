@@ -7,7 +7,7 @@ use super::Shared;
 use crate::error::Error;
 use crate::redis::{Connection, Reply, Request, Trouble};
 use crate::replica::{Change, Kind, Pending};
-use crate::session::{Base, Save, SessionId};
+use crate::session::{Base, Save, SessionId, merge};
 
 /// Changes replayed in one batch, and their bytes: few enough for a slow link.
 const REPLAY_CHANGES: usize = 128;
@@ -83,7 +83,7 @@ async fn replay_batch(
     if requests.is_empty() {
         return Ok(());
     }
-    let replies = shared.run(connection, &requests).await.inspect_err(|trouble| {
+    let replies = shared.run(connection, requests.clone()).await.inspect_err(|trouble| {
         for change in &pending {
             shared.replica.may_be_in_redis(change);
         }
@@ -141,6 +141,9 @@ impl Shared {
         if let Some(merged) = save.merged_with(&stored) {
             self.stats.merged.increment();
             self.replica.rebase(change, &merged, stored);
+        } else if merge("{}", "{}", &stored).is_some() {
+            tracing::warn!("Two changes of a session cannot be merged, it is nested too deep: the later one is kept");
+            self.replica.rebase(change, &save.text, stored);
         } else {
             self.report_unreadable(&change.id, "it is no JSON object");
             self.replica.settle(change);

@@ -209,6 +209,14 @@ impl Service {
         }
         // What was queued while the connection was made.
         shared.queue.wake();
+        if self.connection.tracks() {
+            let (shared, connection) = (shared.clone(), self.connection.clone());
+            self.work.push(Box::pin(async move {
+                // Should it fail, the connection does too.
+                let _ = shared.refresh(&connection).await;
+                Done::Errand
+            }));
+        }
         self.replay();
         if !self.replaying {
             self.recovered(0);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Operation, Shared};
 use crate::clock::{Moment, Timestamp};
 use crate::error::Error;
-use crate::redis::{Connection, Reply, Request, Trouble, Watch};
+use crate::redis::{Connection, Reply, Request, Session, Trouble, Watch};
 use crate::replica::Token;
 use crate::session::{Record, Save, SessionId};
 
@@ -76,28 +76,51 @@ impl Shared {
         self.joined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends requests whose answers are noted by nobody.
+    /// Sends requests that nobody waits for, and notes what comes of them.
     pub(super) async fn run(
         &self,
         connection: &Connection,
-        requests: &[Request],
+        requests: Vec<Request>,
     ) -> Result<Vec<Result<Reply, Error>>, Trouble> {
-        for request in requests {
-            if !matches!(request, Request::Load(_) | Request::Touch(..)) {
-                self.replica.forget_known(request.id());
+        let tokens: Vec<_> = requests.iter().map(|request| self.token(connection, request)).collect();
+        let sent = self.now();
+        let replies = connection.run(&self.keys, &requests, sent).await;
+        let round_trip = Duration::from_millis(self.now().since(sent));
+        for (at, (request, token)) in requests.iter().zip(tokens).enumerate() {
+            if let Ok(Some(Ok(reply))) = replies.as_ref().map(|replies| replies.get(at)) {
+                self.note(request, token, reply, connection.tracks(), round_trip);
+            }
+            if let Some(token) = token {
+                self.replica.end(request.id(), token);
             }
         }
-        connection.run(&self.keys, requests, self.now()).await
+        replies
+    }
+
+    /// Notes what a reply shows.
+    pub(super) fn note(
+        &self,
+        request: &Request,
+        token: Option<Token>,
+        reply: &Reply,
+        tracks: bool,
+        round_trip: Duration,
+    ) {
+        match (request, reply) {
+            (Request::Load(id), Reply::Loaded(Session::Found(record))) => {
+                self.note_loaded(id, token, Some(record), round_trip);
+            }
+            (Request::Load(id), Reply::Loaded(Session::Missing)) => self.note_loaded(id, token, None, round_trip),
+            (Request::Save(id, save), reply) if tracks => self.note_saved(id, token, save, reply),
+            (Request::Destroy(id) | Request::Bury(id), _) => self.replica.note_destroyed(id),
+            // Redis does not tell of the next change, or has no such session any more.
+            (Request::Touch(id, _), Reply::Untracked | Reply::Gone) => drop(self.replica.invalidate(id)),
+            _ => {}
+        }
     }
 
     /// Notes what Redis had at the latest when it was asked.
-    pub(super) fn note_loaded(
-        &self,
-        id: &SessionId,
-        token: Option<Token>,
-        record: Option<&Record>,
-        round_trip: Duration,
-    ) {
+    fn note_loaded(&self, id: &SessionId, token: Option<Token>, record: Option<&Record>, round_trip: Duration) {
         let Some(token) = token else { return };
         let deadline = record.and_then(|record| self.now().after(record.lifetime)).map(|deadline| {
             Timestamp(deadline.0.saturating_sub(u64::try_from(round_trip.as_millis()).unwrap_or(u64::MAX)))
@@ -105,7 +128,7 @@ impl Shared {
         self.replica.enter(id, token, record.map(|record| record.text.as_str()), deadline);
     }
 
-    pub(super) fn note_saved(&self, id: &SessionId, token: Option<Token>, save: &Save, reply: &Reply) {
+    fn note_saved(&self, id: &SessionId, token: Option<Token>, save: &Save, reply: &Reply) {
         let is_entered = match (token, reply) {
             (Some(token), Reply::Done) => self.replica.enter(id, token, Some(&save.text), save.deadline),
             _ => false,

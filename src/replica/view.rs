@@ -128,11 +128,12 @@ impl View {
         self.begin(id, false)
     }
 
-    /// What is known of a session, and what is being read, is past.
+    /// What is known of a session, and what is being read, is past. That it was destroyed is not.
     pub(super) fn forget(&mut self, id: &SessionId) -> bool {
         self.sent.remove(id);
         self.touches.remove(id);
-        self.known.remove(id)
+        let was_destroyed = self.known.peek(id).is_some_and(|entry| entry.connection == NO_CONNECTION);
+        !was_destroyed && self.known.remove(id)
     }
 
     fn begin(&mut self, id: &SessionId, is_load: bool) -> Token {

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// How deep two sides may both have changed the same objects. Below, the later save wins.
+/// How deep two sides may both have changed the same objects.
 const DEPTH: usize = 200;
 
 /// Merges what `later` and `stored` made of `base`.
@@ -24,12 +24,13 @@ const DEPTH: usize = 200;
 /// `cookie` always comes from the later save. Keys stand in the order of the later save, then those that only the other
 /// side has.
 ///
-/// `None` when one of the three is not a JSON object.
+/// `None` when one of the three is not a JSON object, or when both sides changed objects that are nested too deep: neither
+/// may be lost, so nothing is merged.
 #[must_use]
 pub fn merge(base: &str, later: &str, stored: &str) -> Option<String> {
     let [base, later, stored] = [base, later, stored].map(|text| Value::new(text, DEPTH).members);
     let mut merged = String::new();
-    write_merged(&base?, &later?, &stored?, Some("\"cookie\""), &mut merged);
+    write_merged(&base?, &later?, &stored?, Some("\"cookie\""), &mut merged)?;
     Some(merged)
 }
 
@@ -116,7 +117,7 @@ fn write_merged(
     stored: &Members<'_>,
     always_later: Option<&str>,
     out: &mut String,
-) {
+) -> Option<()> {
     out.push('{');
     let start = out.len();
     let keys = later.all.iter().chain(stored.all.iter().filter(|(key, _)| later.get(key).is_none()));
@@ -139,8 +140,10 @@ fn write_merged(
         {
             let nothing = Members { all: Vec::new(), places: HashMap::new() };
             let was = was.and_then(|was| was.members.as_ref()).unwrap_or(&nothing);
-            write_merged(was, mine, theirs, None, out);
+            write_merged(was, mine, theirs, None, out)?;
             continue;
+        } else if is_object(mine) && is_object(theirs) {
+            return None;
         } else {
             mine
         };
@@ -150,6 +153,11 @@ fn write_merged(
         }
     }
     out.push('}');
+    Some(())
+}
+
+fn is_object(value: Option<&Value<'_>>) -> bool {
+    value.is_some_and(|value| value.text.starts_with('{'))
 }
 
 fn are_same(one: Option<&Value<'_>>, other: Option<&Value<'_>>) -> bool {
@@ -239,8 +247,11 @@ mod tests {
     #[test]
     fn holds_any_depth() {
         let deep = |n: usize, leaf: &str| format!("{}{leaf}{}", r#"{"a":"#.repeat(n), "}".repeat(n));
-        let texts = ["1", "2", "3"].map(|leaf| deep(10_000, leaf));
+        let texts = ["1", "2", "3"].map(|leaf| deep(150, leaf));
         assert_eq!(merge(&texts[0], &texts[1], &texts[2]).as_deref(), Some(texts[1].as_str()));
+        let texts = ["1", "2", "3"].map(|leaf| deep(10_000, leaf));
+        assert_eq!(merge(&texts[0], &texts[1], &texts[2]), None, "neither side is to be lost");
+        assert_eq!(merge(&texts[0], &texts[1], &texts[0]).as_deref(), Some(texts[1].as_str()));
     }
 
     #[test]

@@ -89,7 +89,8 @@ impl Save {
         matches!(self.base, Base::Any | Base::Text(_))
     }
 
-    /// The text to write where `stored` stands instead of the base. `None` when what is stored is no session.
+    /// The text to write where `stored` stands instead of the base. `None` when what is stored is no session, or when the
+    /// two cannot be merged: see [`merge`].
     #[must_use]
     pub fn merged_with(&self, stored: &str) -> Option<String> {
         match &self.base {
