@@ -300,7 +300,7 @@ impl Service {
                 return;
             }
         }
-        let token = shared.token(&self.connection, &request);
+        let token = shared.token(&self.connection, &request, true);
         batch.add(operation, sequence, request, token);
     }
 

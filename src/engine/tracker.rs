@@ -58,10 +58,11 @@ impl Watch for Tracker {
 }
 
 impl Shared {
-    /// What a request may note when it is answered. It has to be asked for before the request is sent.
-    pub(super) fn token(&self, connection: &Connection, request: &Request) -> Option<Token> {
+    /// What a request may note when it is answered. It has to be asked for before the request is sent. Reads of the same
+    /// session may wait for a read that is `shared`: whoever sends it answers them.
+    pub(super) fn token(&self, connection: &Connection, request: &Request, shared: bool) -> Option<Token> {
         match request {
-            Request::Load(id) if connection.tracks() => Some(self.replica.begin_load(id)),
+            Request::Load(id) if connection.tracks() => Some(self.replica.begin_load(id, shared)),
             Request::Save(id, _) if connection.tracks() => Some(self.replica.begin_write(id)),
             Request::Save(id, _) | Request::Destroy(id) | Request::Bury(id) => {
                 self.replica.forget_known(id);
@@ -82,7 +83,7 @@ impl Shared {
         connection: &Connection,
         requests: Vec<Request>,
     ) -> Result<Vec<Result<Reply, Error>>, Trouble> {
-        let tokens: Vec<_> = requests.iter().map(|request| self.token(connection, request)).collect();
+        let tokens: Vec<_> = requests.iter().map(|request| self.token(connection, request, false)).collect();
         let sent = self.now();
         let replies = connection.run(&self.keys, &requests, sent).await;
         let round_trip = Duration::from_millis(self.now().since(sent));

@@ -436,9 +436,9 @@ impl Replica {
         self.view().touches.len()
     }
 
-    /// A session is about to be read.
-    pub fn begin_load(&self, id: &SessionId) -> Token {
-        self.view().begin_load(id)
+    /// A session is about to be read. Others may wait for the same read when it is `shared`.
+    pub fn begin_load(&self, id: &SessionId, shared: bool) -> Token {
+        self.view().begin_load(id, shared)
     }
 
     /// The read of a session that is under way and still shows what is so.

@@ -38,7 +38,7 @@ pub(super) struct View {
     pub(super) known: Known,
     pub(super) touches: Touches,
     lease: Lease,
-    /// Under way: the latest command of each session, and whether it is a read.
+    /// Under way: the latest command of each session, and whether it is a read that others may wait for.
     sent: HashMap<SessionId, (Token, bool)>,
     /// The number of the connection that tells of changes. It moves on when that is lost.
     connection: u64,
@@ -117,9 +117,9 @@ impl View {
         self.known.clear();
     }
 
-    /// A session is about to be read.
-    pub(super) fn begin_load(&mut self, id: &SessionId) -> Token {
-        self.begin(id, true)
+    /// A session is about to be read. Others may wait for the same read when it is `shared`.
+    pub(super) fn begin_load(&mut self, id: &SessionId, shared: bool) -> Token {
+        self.begin(id, shared)
     }
 
     /// A session is about to be written: what is known of it is past, and what is being read may be.
@@ -136,16 +136,16 @@ impl View {
         !was_destroyed && self.known.remove(id)
     }
 
-    fn begin(&mut self, id: &SessionId, is_load: bool) -> Token {
+    fn begin(&mut self, id: &SessionId, is_shared: bool) -> Token {
         self.last_number += 1;
         let token = Token(self.last_number);
-        self.sent.insert(id.clone(), (token, is_load));
+        self.sent.insert(id.clone(), (token, is_shared));
         token
     }
 
     /// The read that is under way for a session and still shows what is so.
     pub(super) fn load_under_way(&self, id: &SessionId) -> Option<Token> {
-        self.sent.get(id).filter(|(_, is_load)| *is_load).map(|(token, _)| *token)
+        self.sent.get(id).filter(|(_, is_shared)| *is_shared).map(|(token, _)| *token)
     }
 
     /// Notes what a command has shown. `false` when its token was spoiled.
