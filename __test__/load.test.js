@@ -90,7 +90,8 @@ describe('20,000 sets and gets, 512 in flight', () => {
     const grown = JSON.parse(stdout)
     expect(grown).toMatchObject({ inFlight: 0, entries: COUNT, unsaved: 0, servedFromMemory: 0 })
     // 80,000 sets and 80,000 gets in between: 100 bytes kept for each would be 16 MB.
-    expect(grown.js).toBeLessThan(1_000_000)
+    // What is kept parsed comes and goes by halves, of some megabytes each.
+    expect(grown.js).toBeLessThan(8_000_000)
     expect(grown.rss).toBeLessThan(12_000_000)
   })
 })

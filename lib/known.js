@@ -16,14 +16,19 @@ const LONGEST = 16 << 10
 
 class Known {
   #store
+  #isJson
   #parse
   #young = new Map()
   #old = new Map()
   #units = 0
 
-  /** For the store that the addon calls by this number. `parse(sid, text)` makes a session, or null, of a text. */
-  constructor(store, parse) {
+  /**
+   * For the store that the addon calls by this number. `parse(sid, text)` makes a session, or null, of a text. What it
+   * makes is kept only when it `isJson`: nobody knows how to copy anything else.
+   */
+  constructor(store, isJson, parse) {
     this.#store = store
+    this.#isJson = isJson
     this.#parse = parse
   }
 
@@ -45,7 +50,7 @@ class Known {
     if (reply === null) return undefined
     const [text, version, life] = reply
     const session = this.#parse(sid, text)
-    if (isKept(text, session)) this.#keep(sid, { text, version, session: copy(session) })
+    if (this.#isJson && isKept(text, session)) this.#keep(sid, { text, version, session: copy(session) })
     return { text, session, life }
   }
 
@@ -70,7 +75,7 @@ class Known {
 }
 
 function isKept(text, session) {
-  return text.length <= LONGEST && session !== null && typeof session.then !== 'function' && depth(session) < 32
+  return text.length <= LONGEST && session !== null && depth(session) < 32
 }
 
 function depth(value) {

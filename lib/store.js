@@ -66,7 +66,7 @@ class RedisStore extends Store {
     this.serializer = serializer
     this.concurrency = concurrency
     this.#skipWhenDown = skipWhenDown
-    if (config.cache) this.#known = new Known(this.#number, (sid, text) => this.#parse(sid, text))
+    if (config.cache) this.#known = new Known(this.#number, serializer === JSON, (sid, text) => this.#parse(sid, text))
     this.#bases = new Bases(concurrency === 'merge' && serializer === JSON)
   }
 

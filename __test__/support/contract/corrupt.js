@@ -90,6 +90,7 @@ module.exports = () => {
     await agent.post('/in')
     const { body } = await agent.get('/')
     await plant(store, body.id, '{"cookie":')
+    await until(async () => (await store.get(body.id)) === null, { what: 'Redis to tell of the change' })
     const answer = await agent.get('/')
     expect([answer.status, answer.body.user]).toEqual([200, null])
     expect(answer.body.id).not.toBe(body.id)
