@@ -38,8 +38,8 @@ module.exports = () => {
         for (const store of waiting) {
           const before = asked.pending++
           store.get(HOT, answer)
-          // No answer at once: Redis serves.
-          if (asked.pending > before) waiting.delete(store)
+          // No answer at once, or one from what Redis is known to have: Redis serves.
+          if (asked.pending > before || store.stats().unsaved === 0) waiting.delete(store)
         }
       }
       return asked
