@@ -92,6 +92,10 @@ export interface RedisStoreOptions {
   fallback?: 'memory' | 'error'
   /** With `fallback: 'error'`: emit `disconnect`, upon which express-session goes on without sessions. Default false. */
   skipWhenDown?: boolean
+  /** Wait before the second try to reach Redis, in milliseconds: 10 to 60000, default 50. It doubles from try to try. */
+  reconnectMinMs?: number
+  /** The longest such wait, in milliseconds: 10 to 60000, default 2000. */
+  reconnectMaxMs?: number
   /** How long `close()` tries to write what Redis does not have yet, in milliseconds: 10 to 60000, default 1000. */
   closeTimeoutMs?: number
   /** Default `console` (without `debug`); `false` for silence. */
@@ -168,6 +172,7 @@ export interface StoreError extends Error {
     | 'ERR_RANDOM'
     | 'ERR_STORE_CLOSED'
     | 'ERR_STORE_CONTENDED'
+    | 'ERR_STORE_NESTED'
     | 'ERR_STORE_FULL'
     | 'ERR_STORE_UNAVAILABLE'
     | 'ERR_INTERNAL'

@@ -43,6 +43,8 @@ pub struct StoreConfig {
     pub close_timeout: Duration,
     /// Who answers while Redis is away.
     pub fallback: Fallback,
+    /// How long to wait before the second try to reach Redis, and at the most before any.
+    pub reconnect: (Duration, Duration),
     /// Bound of the table of this process.
     pub cache_max_bytes: usize,
     /// For how long what is known of Redis is trusted without asking; `None` to ask for each read.
@@ -71,6 +73,7 @@ impl StoreConfig {
             connect_timeout: milliseconds(&mut settings, "connectTimeoutMs", 1000)?,
             close_timeout: milliseconds(&mut settings, "closeTimeoutMs", 1000)?,
             fallback: fallback(&mut settings)?,
+            reconnect: reconnect(&mut settings)?,
             cache_max_bytes: settings.whole("cache.maxBytes", &(65_536..=1 << 40))?.map_or(64 << 20, usize_from),
             cache_max_stale: cache_max_stale(&mut settings)?,
             touch_window: settings.whole("touchWindowMs", &(0..=3_600_000))?.map(Duration::from_millis),
@@ -100,6 +103,12 @@ fn ttl_seconds(settings: &mut Settings) -> Result<f64, Error> {
         (None, Some(timeout)) => Ok(timeout.whole(&(1..=8_640_000_000_000_000))? as f64 / 1000.0),
         (None, None) => Ok(86_400.0),
     }
+}
+
+fn reconnect(settings: &mut Settings) -> Result<(Duration, Duration), Error> {
+    let first = milliseconds(settings, "reconnectMinMs", 50)?;
+    let longest = milliseconds(settings, "reconnectMaxMs", 2000)?;
+    Ok((first, longest.max(first)))
 }
 
 fn fallback(settings: &mut Settings) -> Result<Fallback, Error> {

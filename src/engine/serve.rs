@@ -38,7 +38,8 @@ const SOON: Duration = Duration::from_micros(500);
 
 /// Runs a store until it is closed.
 pub(super) async fn run(shared: Arc<Shared>) {
-    let mut life = Life::new(Backoff::default());
+    let (first, longest) = shared.config.reconnect;
+    let mut life = Life::new(Backoff { first, longest });
     let mut close_by = None;
     loop {
         let trouble = tokio::select! {
