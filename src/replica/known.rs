@@ -18,6 +18,9 @@ const MISSING_MILLIS: u64 = 60_000;
 /// both leave free, two reference counts for each of the two texts, and what the allocator rounds up.
 const OVERHEAD_BYTES: u64 = 320;
 
+/// The number of no connection: nobody tells of changes.
+pub(super) const NO_CONNECTION: u64 = 0;
+
 /// A session as Redis has it.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
@@ -123,6 +126,12 @@ impl Known {
         if let Some(mut entry) = self.entries.peek_mut(id) {
             entry.deadline_in_redis = deadline;
         }
+    }
+
+    /// Keeps an entry for an outage only. `true` when it was trusted.
+    pub(super) fn distrust(&mut self, id: &SessionId) -> bool {
+        let before = self.entries.peek_mut(id).map(|mut entry| std::mem::replace(&mut entry.connection, NO_CONNECTION));
+        before.is_some_and(|connection| connection != NO_CONNECTION)
     }
 
     pub(super) fn remove(&mut self, id: &SessionId) -> bool {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::known::{Entry, Known};
+use super::known::{Entry, Known, NO_CONNECTION};
 use super::lease::Lease;
 use super::touches::Touches;
 use crate::clock::{Moment, Timestamp};
@@ -30,9 +30,6 @@ pub enum Found {
 
 /// A text, its version, and until when it lives.
 pub type Text = (Arc<str>, u64, Option<Timestamp>);
-
-/// The number of none.
-const NO_CONNECTION: u64 = 0;
 
 pub(super) struct View {
     pub(super) known: Known,
@@ -128,12 +125,15 @@ impl View {
         self.begin(id, false)
     }
 
-    /// What is known of a session, and what is being read, is past. That it was destroyed is not.
+    /// What is known of a session, and what is being read, is past. That there was none is remembered for an outage: a
+    /// request that still holds a destroyed session must not bring it back then.
     pub(super) fn forget(&mut self, id: &SessionId) -> bool {
         self.sent.remove(id);
         self.touches.remove(id);
-        let was_destroyed = self.known.peek(id).is_some_and(|entry| entry.connection == NO_CONNECTION);
-        !was_destroyed && self.known.remove(id)
+        match self.known.peek(id) {
+            Some(entry) if entry.text.is_none() => self.known.distrust(id),
+            _ => self.known.remove(id),
+        }
     }
 
     fn begin(&mut self, id: &SessionId, is_shared: bool) -> Token {
