@@ -55,10 +55,11 @@ export declare class NativeStore {
  */
 export declare function ask(store: number, operation: number, kind: number, id: string, text: string, lifetime: number, base: number | string): Reply
 
-export declare function find(store: number, id: string, version: number): number
-
-/** The text of a session that `find` has just told of, its version, and how long it lives. */
-export declare function known(store: number, id: string): [string, number, number] | null
+/**
+ * The text of a session that is known without asking, its version, and how long it lives in milliseconds (infinite
+ * without end). The version stands in the slot for as long as all that is so; `steady` is what `performance.now()` says.
+ */
+export declare function known(store: number, id: string, slot: number, steady: number): number | [string, number, number]
 
 /** The part of a checked configuration that JavaScript works with. */
 export interface NativeConfig {
@@ -127,6 +128,12 @@ export interface NativeStats {
 /** 256 bits from the system's random source. */
 export declare function newSessionId(): string
 
+/**
+ * Renews sessions that are known: slot, version and lifetime of each. Returns the places of those that are not known any
+ * more, when there are any.
+ */
+export declare function renew(store: number, numbers: Float64Array): Array<number> | null
+
 /** What a log may call this session. */
 export declare function sessionLogName(id: string): string
 
@@ -141,3 +148,6 @@ export declare function touch(store: number, id: string, lifetime: number): void
 
 /** Whether `signature` is what `sign` makes, compared in constant time. */
 export declare function verify(value: string, signature: string, secret: string | Uint8Array): boolean
+
+/** The words of a store, which change as it does: see `replica/words.rs`. */
+export declare function words(store: number): Float64Array

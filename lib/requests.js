@@ -3,7 +3,7 @@
 // What is asked for a session, on its way to the addon: collected, and handed over together. Crossing costs as much as
 // all the rest of a call, and one crossing for many is hardly dearer than one for one.
 
-const { ask, submit } = require('../binding')
+const { ask, renew, submit, touch } = require('../binding')
 const { createError } = require('./errors')
 
 // How the addon numbers what can be asked for.
@@ -20,6 +20,7 @@ const TOGETHER = 16
 const MOST_UNITS = 1 << 20
 
 const FIELDS = 6
+const RENEWAL_FIELDS = 3
 
 // In the place of the text that a session was made from: there is none, or whatever the session has become is replaced.
 const NO_BASE = -1
@@ -33,6 +34,8 @@ class Requests {
   #count = 0
   #units = 0
   #direct = false
+  #renewals = new Float64Array(TOGETHER * RENEWAL_FIELDS)
+  #renewed = []
 
   /** For the store that the addon calls by this number. Lifetimes are in milliseconds from now, infinite for no end. */
   constructor(store) {
@@ -56,6 +59,17 @@ class Requests {
     return this.#add(operation, DESTROY, id, '', 0, NO_BASE)
   }
 
+  /** Renews a session of lib/known.js. Nobody waits for it. */
+  renew(kept, lifetime) {
+    const count = this.#renewed.push(kept)
+    const at = (count - 1) * RENEWAL_FIELDS
+    this.#renewals[at] = kept.slot
+    this.#renewals[at + 1] = kept.version
+    this.#renewals[at + 2] = lifetime
+    if (count === TOGETHER) this.#sendRenewals()
+    else if (count === 1) queueMicrotask(this.send)
+  }
+
   /** While memory serves, each request is made at once, because the answer is known at once. */
   setDirect(direct) {
     this.send()
@@ -64,6 +78,7 @@ class Requests {
 
   /** Hands over what was collected. */
   send = () => {
+    this.#sendRenewals()
     if (this.#count === 0) return
     const numbers = this.#numbers.subarray(0, this.#count * FIELDS)
     const ids = this.#ids
@@ -75,8 +90,20 @@ class Requests {
     submit(this.#store, numbers, ids, texts)
   }
 
+  #sendRenewals() {
+    const count = this.#renewed.length
+    if (count === 0) return
+    const renewed = this.#renewed
+    this.#renewed = []
+    const failed = renew(this.#store, this.#renewals.subarray(0, count * RENEWAL_FIELDS))
+    // They have changed since, or had to go: the addon has to look for them.
+    for (const at of failed ?? []) touch(this.#store, renewed[at].sid, this.#renewals[at * RENEWAL_FIELDS + 2])
+  }
+
   // Returns the addon's reply, null for one that comes later.
   #add(operation, kind, id, text, lifetime, base) {
+    // What was asked for first takes effect first.
+    this.#sendRenewals()
     if (this.#direct) return ask(this.#store, operation, kind, id, text, lifetime, base)
     const hasBase = typeof base === 'string'
     const units = id.length + text.length + (hasBase ? base.length : 0)

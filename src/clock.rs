@@ -44,6 +44,19 @@ impl Moment {
         steady.max(Duration::from_millis(self.wall.since(earlier.wall)))
     }
 
+    /// Milliseconds on the steady clock.
+    #[must_use]
+    pub fn steady_millis(self) -> f64 {
+        self.steady.as_secs_f64() * 1000.0
+    }
+
+    /// Milliseconds on the wall clock.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^53")]
+    pub fn wall_millis(self) -> f64 {
+        self.wall.0 as f64
+    }
+
     /// Whether it came before `other`, on the steady clock.
     #[must_use]
     pub fn is_before(self, other: Self) -> bool {

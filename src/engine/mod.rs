@@ -244,16 +244,26 @@ impl Engine {
         }
     }
 
-    /// What is known of a session without asking Redis, to a caller who has this version of its text; 0 for none.
+    /// What is known of a session without asking Redis: see [`Replica::find`].
     #[must_use]
-    pub fn find(&self, id: &str, version: u64) -> Found {
-        let found = self.shared.replica.find(id, version);
+    pub fn find(&self, id: &str, slot: u32, steady: f64) -> Found {
+        let found = self.shared.replica.find(id, slot, steady);
         let stats = &self.shared.stats;
         if found != Found::Nothing {
             stats.gets.increment();
             stats.hits.increment();
         }
         found
+    }
+
+    /// Renews sessions that JavaScript keeps: see [`Replica::touch_kept`].
+    pub fn touch_kept(&self, renewals: impl ExactSizeIterator<Item = (u32, u64, Option<Timestamp>)>) -> Vec<u32> {
+        let count = renewals.len();
+        let failed = self.shared.replica.touch_kept(renewals);
+        let stats = &self.shared.stats;
+        stats.touches.add((count - failed.len()) as u64);
+        stats.coalesced_touches.add((count - failed.len()) as u64);
+        failed
     }
 
     /// Renews a session. Nobody waits for it: Redis is told at once, or together with later renewals.

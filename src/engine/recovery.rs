@@ -6,7 +6,6 @@ use super::Shared;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::redis::{BURIED_MILLIS, Connection, Reply, Request, Trouble};
-use crate::replica::Found;
 use crate::session::{Base, Save};
 
 /// Sessions that are put back with one command.
@@ -81,7 +80,7 @@ impl Shared {
     pub(super) async fn refresh(&self, connection: &Connection) -> Result<(), Trouble> {
         let known = self.replica.all_last_seen();
         for sessions in known.chunks(TOGETHER) {
-            let unread = sessions.iter().filter(|(id, ..)| self.replica.find(id.as_str(), 0) == Found::Nothing);
+            let unread = sessions.iter().filter(|(id, ..)| !self.replica.trusts(id));
             self.run(connection, unread.map(|(id, ..)| Request::Load(id.clone())).collect()).await?;
         }
         Ok(())

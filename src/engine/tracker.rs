@@ -63,7 +63,11 @@ impl Shared {
     pub(super) fn token(&self, connection: &Connection, request: &Request, shared: bool) -> Option<Token> {
         match request {
             Request::Load(id) if connection.tracks() => Some(self.replica.begin_load(id, shared)),
-            Request::Save(id, _) if connection.tracks() => Some(self.replica.begin_write(id)),
+            Request::Save(id, save) if connection.tracks() && save.is_tracked() => Some(self.replica.begin_write(id)),
+            Request::Save(id, _) if connection.tracks() => {
+                self.replica.spoil(id);
+                None
+            }
             Request::Save(id, _) | Request::Destroy(id) | Request::Bury(id) => {
                 self.replica.forget_known(id);
                 None
@@ -132,6 +136,10 @@ impl Shared {
     fn note_saved(&self, id: &SessionId, token: Option<Token>, save: &Save, reply: &Reply) {
         let is_entered = match (token, reply) {
             (Some(token), Reply::Done) => self.replica.enter(id, token, Some(&save.text), save.deadline),
+            (None, Reply::Untracked) => {
+                self.replica.note_written(id, &save.text, save.deadline);
+                true
+            }
             _ => false,
         };
         // It may have been sent twice (see `Connection::run`), and reads that were sent between are of the time before it.

@@ -64,35 +64,41 @@ pub fn ask(
     with_store(store, |engine| reply(engine.ask(operation, request(kind, id, text, lifetime, base, engine.now())?)))
 }
 
-/// What is known of a session without asking, to a caller who has this version of its text: how long it lives in
-/// milliseconds (infinite without end), or one of these.
+/// What [`known`] says when it has no text to give: ask Redis, or there is no such session.
 const ASK: f64 = -1.0;
 const MISSING: f64 = -2.0;
-const OTHER: f64 = -3.0;
 
+/// The text of a session that is known without asking, its version, and how long it lives in milliseconds (infinite
+/// without end). The version stands in the slot for as long as all that is so; `steady` is what `performance.now()` says.
 #[napi(catch_unwind)]
-pub fn find(store: u32, id: String, version: f64) -> Result<f64> {
+pub fn known(store: u32, id: String, slot: u32, steady: f64) -> Result<Either<f64, (String, f64, f64)>> {
     with_store(store, |engine| {
-        Ok(match engine.find(&id, version_of(version)) {
-            Found::Nothing => ASK,
-            Found::Missing => MISSING,
-            Found::Other => OTHER,
-            Found::Same(deadline) => left(engine, deadline),
+        Ok(match engine.find(&id, slot, steady) {
+            Found::Nothing => Either::A(ASK),
+            Found::Missing => Either::A(MISSING),
+            Found::Text { text, version, deadline } => {
+                Either::B((text.to_string(), to_f64(version), left(engine, deadline)))
+            }
         })
     })
 }
 
-/// The text of a session that `find` has just told of, its version, and how long it lives.
-#[napi(catch_unwind)]
-pub fn known(store: u32, id: String) -> Result<Option<(String, f64, f64)>> {
+/// The words of a store, which change as it does: see `replica/words.rs`.
+#[napi(catch_unwind, ts_return_type = "Float64Array")]
+pub fn words(env: Env, store: u32) -> Result<Float64ArraySlice<'static>> {
     with_store(store, |engine| {
-        let text = engine.replica().text(&id);
-        Ok(text.map(|(text, version, deadline)| (text.to_string(), to_f64(version), left(engine, deadline))))
+        let words = engine.replica().words();
+        let (start, count) = (words.numbers().as_ptr(), words.numbers().len());
+        // SAFETY: the numbers are where they are until `words` is dropped, which is when JavaScript has let go of the array.
+        // They are of the size and alignment of a double, and written by atomic operations only; JavaScript only reads.
+        #[expect(unsafe_code, reason = "memory that two threads look at cannot be given away in another way")]
+        let array = unsafe { Float64ArraySlice::from_external(&env, start.cast_mut().cast(), count, words, |_, _| {}) };
+        array.map_err(unexpected)
     })
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`known` gave it, a whole number")]
-fn version_of(number: f64) -> u64 {
+fn whole(number: f64) -> u64 {
     number as u64
 }
 
@@ -106,6 +112,21 @@ pub fn touch(store: u32, id: String, lifetime: f64) -> Result<()> {
     with_store(store, |engine| {
         let deadline = engine.now().after(Lifetime::from_millis(lifetime)?);
         Ok(engine.touch(SessionId::parse(id)?, deadline)?)
+    })
+}
+
+/// Renews sessions that are known: slot, version and lifetime of each. Returns the places of those that are not known any
+/// more, when there are any.
+#[napi(catch_unwind)]
+pub fn renew(store: u32, numbers: Float64ArraySlice<'_>) -> Result<Option<Vec<u32>>> {
+    with_store(store, |engine| {
+        let now = engine.now();
+        let renewals = numbers.chunks_exact(3).map(|renewal| {
+            let lifetime = Lifetime::from_millis(renewal[2]).unwrap_or(Lifetime::Millis(1));
+            (u32::try_from(whole(renewal[0])).unwrap_or(u32::MAX), whole(renewal[1]), now.after(lifetime))
+        });
+        let failed = engine.touch_kept(renewals);
+        Ok((!failed.is_empty()).then_some(failed))
     })
 }
 

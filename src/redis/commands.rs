@@ -126,7 +126,7 @@ impl Connection {
     fn pack(&self, run: &[Request], keys: &Keys, now: Timestamp, script: Script, pipeline: &mut Pipeline) {
         match run {
             [Request::Load(_), _, ..] => pack_loads(run, keys, pipeline),
-            [first, ..] if self.tracks() && first.is_plain_write() => pack_writes(run, keys, now, pipeline),
+            [first, ..] if self.tracks() && first.is_touch() => pack_touches(run, keys, now, pipeline),
             [first, ..] if first.is_scripted(script) => pack_saves(run, keys, now, script, pipeline),
             _ => run.iter().for_each(|request| request.pack(keys, now, script, pipeline)),
         }
@@ -135,7 +135,7 @@ impl Connection {
     fn unpack(&self, run: &[Request], script: Script, replies: &mut vec::IntoIter<Value>, answers: &mut Vec<Answer>) {
         match run {
             [Request::Load(_), _, ..] => unpack_loads(run.len(), replies, answers),
-            [first, ..] if self.tracks() && first.is_plain_write() => unpack_writes(run.len(), replies, answers),
+            [first, ..] if self.tracks() && first.is_touch() => unpack_touches(run.len(), replies, answers),
             [first, ..] if first.is_scripted(script) => self.unpack_saves(run.len(), next(replies), answers),
             _ => answers.extend(run.iter().map(|request| self.unpack_one(request, script, replies))),
         }
@@ -205,7 +205,7 @@ type Answer = Result<Result<Reply, Error>, NotInThisForm>;
 fn runs(requests: &[Request]) -> impl Iterator<Item = &[Request]> {
     let together = |one: &Request, next: &Request| {
         matches!((one, next), (Request::Load(_), Request::Load(_)))
-            || (one.is_plain_write() && next.is_plain_write())
+            || (one.is_touch() && next.is_touch())
             || (one.is_compared() && next.is_compared())
     };
     requests.chunk_by(together).flat_map(|row| row.chunks(TOGETHER))
@@ -246,7 +246,7 @@ fn unpack_loads(count: usize, replies: &mut vec::IntoIter<Value>, answers: &mut 
 
 /// One transaction, in which all keys are read after they were written: a write ends the tracking of a key, and only a
 /// read in the same step resumes it without a gap.
-fn pack_writes(run: &[Request], keys: &Keys, now: Timestamp, pipeline: &mut Pipeline) {
+fn pack_touches(run: &[Request], keys: &Keys, now: Timestamp, pipeline: &mut Pipeline) {
     pipeline.cmd("MULTI");
     let mut read = Cmd::with_capacity(run.len() + 1, run.len() * 64);
     read.arg("EXISTS");
@@ -258,7 +258,7 @@ fn pack_writes(run: &[Request], keys: &Keys, now: Timestamp, pipeline: &mut Pipe
     pipeline.cmd("EXEC");
 }
 
-fn unpack_writes(count: usize, replies: &mut vec::IntoIter<Value>, answers: &mut Vec<Answer>) {
+fn unpack_touches(count: usize, replies: &mut vec::IntoIter<Value>, answers: &mut Vec<Answer>) {
     let refused = replies.by_ref().take(count + 2).filter(|reply| matches!(reply, Value::ServerError(_))).count();
     match next(replies) {
         Value::Array(done) if refused == 0 && done.len() == count + 1 => {
@@ -280,9 +280,8 @@ impl Request {
         }
     }
 
-    /// Whether it is one command that answers with no more than that it was done.
-    fn is_plain_write(&self) -> bool {
-        matches!(self, Self::Touch(..) | Self::Save(_, Save { base: Base::None, .. }))
+    fn is_touch(&self) -> bool {
+        matches!(self, Self::Touch(..))
     }
 
     /// Whether it is written over what it was made from, and over nothing else.

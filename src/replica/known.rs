@@ -2,12 +2,13 @@
 
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
-use std::hash::RandomState;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use foldhash::fast::RandomState;
 use quick_cache::unsync::Cache;
 use quick_cache::{Lifecycle, Weighter};
 
+use super::words::Mark;
 use crate::clock::Timestamp;
 use crate::session::SessionId;
 
@@ -22,7 +23,7 @@ const OVERHEAD_BYTES: u64 = 320;
 pub(super) const NO_CONNECTION: u64 = 0;
 
 /// A session as Redis has it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Entry {
     /// `None` when there is no such session.
     pub(super) text: Option<Arc<str>>,
@@ -34,13 +35,15 @@ pub(super) struct Entry {
     pub(super) version: u64,
     /// The connection that is told of its changes.
     pub(super) connection: u64,
+    /// Where JavaScript sees that its version is still what Redis has.
+    pub(super) mark: Option<Mark>,
     /// Where it stands in the order of deadlines.
     listed: Option<Timestamp>,
 }
 
 impl Entry {
     pub(super) fn new(text: Option<Arc<str>>, deadline: Option<Timestamp>, version: u64, connection: u64) -> Self {
-        Self { text, deadline, deadline_in_redis: deadline, version, connection, listed: None }
+        Self { text, deadline, deadline_in_redis: deadline, version, connection, mark: None, listed: None }
     }
 
     pub(super) fn is_live(&self, now: Timestamp) -> bool {
@@ -92,33 +95,36 @@ impl Known {
         self.entries.peek(id)
     }
 
-    pub(super) fn insert(&mut self, id: SessionId, mut entry: Entry, now: Timestamp) {
-        self.unlist(&id);
+    /// Lets JavaScript see whether an entry is trusted.
+    pub(super) fn mark(&mut self, id: &SessionId, mark: Option<Mark>) {
+        if let Some(mut entry) = self.entries.peek_mut(id) {
+            entry.mark = mark;
+        }
+    }
+
+    /// JavaScript has to ask again.
+    pub(super) fn unmark(&mut self, id: &SessionId) {
+        self.mark(id, None);
+    }
+
+    pub(super) fn insert(&mut self, id: &SessionId, mut entry: Entry, now: Timestamp) {
         if entry.text.is_none() {
             entry.deadline = Some(Timestamp(now.0 + MISSING_MILLIS));
         }
-        entry.listed = entry.deadline;
-        if let Some(deadline) = entry.deadline {
-            self.deadlines.insert((deadline, id.clone()));
+        if let Some(mut before) = self.entries.peek_mut(id) {
+            entry.listed = before.listed.take();
         }
-        self.entries.insert(id, entry);
+        self.entries.insert(id.clone(), entry);
         self.forget_evicted();
+        self.relist(id);
     }
 
     /// Moves a session's deadline. Its place in the order of deadlines follows when its old turn comes.
     pub(super) fn touch(&mut self, id: &SessionId, deadline: Option<Timestamp>) {
         if let Some(mut entry) = self.entries.peek_mut(id) {
             entry.deadline = deadline;
-            let is_later = |listed| deadline.is_none_or(|deadline| deadline >= listed);
-            if entry.listed.is_some_and(is_later) {
-                return;
-            }
         }
-        // An earlier end than the one in the order.
-        if let Some(entry) = self.entries.peek(id).cloned() {
-            self.unlist(id);
-            self.list(id, entry.deadline);
-        }
+        self.relist(id);
     }
 
     /// Redis has this deadline now.
@@ -130,8 +136,9 @@ impl Known {
 
     /// Keeps an entry for an outage only. `true` when it was trusted.
     pub(super) fn distrust(&mut self, id: &SessionId) -> bool {
-        let before = self.entries.peek_mut(id).map(|mut entry| std::mem::replace(&mut entry.connection, NO_CONNECTION));
-        before.is_some_and(|connection| connection != NO_CONNECTION)
+        let Some(mut entry) = self.entries.peek_mut(id) else { return false };
+        entry.mark = None;
+        std::mem::replace(&mut entry.connection, NO_CONNECTION) != NO_CONNECTION
     }
 
     pub(super) fn remove(&mut self, id: &SessionId) -> bool {
@@ -173,6 +180,18 @@ impl Known {
         live.filter_map(|(id, entry)| Some((id.clone(), entry.text.clone()?, entry.deadline))).collect()
     }
 
+    /// Puts an entry where it belongs in the order of deadlines, unless it stands at an earlier place: then it follows when
+    /// that turn comes.
+    fn relist(&mut self, id: &SessionId) {
+        let Some(entry) = self.entries.peek(id) else { return };
+        let (deadline, listed) = (entry.deadline, entry.listed);
+        let is_late = listed.is_none_or(|listed| deadline.is_some_and(|deadline| deadline < listed));
+        if is_late && deadline != listed {
+            self.unlist(id);
+            self.list(id, deadline);
+        }
+    }
+
     fn list(&mut self, id: &SessionId, deadline: Option<Timestamp>) {
         if let Some(mut entry) = self.entries.peek_mut(id) {
             entry.listed = deadline;
@@ -201,7 +220,7 @@ fn empty(
     evicted: &Arc<Mutex<Vec<(Timestamp, SessionId)>>>,
 ) -> Cache<SessionId, Entry, Weigh, RandomState, Evictions> {
     let expected = usize::try_from(max_bytes / 1024).unwrap_or(usize::MAX).min(100_000);
-    Cache::with(expected, max_bytes, Weigh, RandomState::new(), Evictions(evicted.clone()))
+    Cache::with(expected, max_bytes, Weigh, RandomState::default(), Evictions(evicted.clone()))
 }
 
 #[derive(Clone)]

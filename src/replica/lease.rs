@@ -31,6 +31,12 @@ impl Lease {
         self.since = None;
     }
 
+    /// When it ends on the steady and on the wall clock, in milliseconds. It holds while both say so.
+    pub(super) fn end(&self) -> Option<(f64, f64)> {
+        let longest = self.longest.as_secs_f64() * 1000.0;
+        self.since.map(|since| (since.steady_millis() + longest, since.wall_millis() + longest))
+    }
+
     pub(super) fn holds(&self, now: Moment) -> bool {
         self.since.is_some_and(|since| now.elapsed_since(since) <= self.longest)
     }

@@ -13,6 +13,7 @@ mod sweep;
 mod table;
 mod touches;
 mod view;
+mod words;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +27,8 @@ use crate::session::{Base, Lifetime, Record, Save, SessionId};
 pub use table::{Change, Kind, Sequence};
 use table::{Entry, Table};
 use view::View;
-pub use view::{Found, Text, Token};
+pub use view::{Found, Token};
+pub use words::Words;
 
 /// What the table knows of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,6 +174,7 @@ impl Replica {
         Self::put(&mut table, self.max_bytes, id, Change::Save { text: text.into(), base }, deadline, sequence)?;
         table.set_first(id, first);
         self.note_size(&table);
+        self.view().known.unmark(id);
         Ok(true)
     }
 
@@ -323,17 +326,47 @@ impl Replica {
         self.occupied.notify_one();
     }
 
-    /// What is known of a session, to a caller who has this version of its text; 0 for none.
-    pub fn find(&self, id: &str, version: u64) -> Found {
-        if !self.is_empty() && self.table().contains(id) {
+    /// What is known of a session, to JavaScript: it keeps this beside a slot, and its steady clock shows `steady`.
+    pub fn find(&self, id: &str, slot: u32, steady: f64) -> Found {
+        let (now, moment) = (self.clock.now(), self.clock.moment());
+        // As long as the table is locked, nothing gets into it that the slot does not show.
+        let table = (!self.is_empty()).then(|| self.table());
+        if table.as_ref().is_some_and(|table| table.contains(id)) {
             return Found::Nothing;
         }
-        self.view().find(id, version, self.clock.now(), self.clock.moment())
+        let mut view = self.view();
+        let found = view.find(id, now, moment);
+        if let Found::Text { version, .. } = &found
+            && let Ok(id) = SessionId::parse(id)
+        {
+            view.keep(slot, id, *version, moment, steady);
+        }
+        found
     }
 
-    /// The text of a session that [`Replica::find`] has just told of.
-    pub fn text(&self, id: &str) -> Option<Text> {
-        self.view().text(id, self.clock.now(), self.clock.moment())
+    /// Whether what is known of a session may be relied on without asking Redis.
+    pub fn trusts(&self, id: &SessionId) -> bool {
+        let holds = !self.is_empty() && self.table().contains(id.as_str());
+        !holds && self.view().find(id.as_str(), self.clock.now(), self.clock.moment()) != Found::Nothing
+    }
+
+    /// Renews sessions that JavaScript keeps beside slots: slot, version, deadline. Redis is told later, by
+    /// [`Replica::take_touches`]. Returns the places of those of which that cannot be said any more.
+    pub fn touch_kept(&self, renewals: impl Iterator<Item = (u32, u64, Option<Timestamp>)>) -> Vec<u32> {
+        let now = self.clock.now();
+        let mut view = self.view();
+        let renewals = (0..).zip(renewals);
+        let failed = renewals.filter_map(|(at, (slot, version, deadline))| {
+            let id = view.kept(slot, version).cloned();
+            let is_renewed = id.is_some_and(|id| self.touch_in(&mut view, &id, deadline, now));
+            (!is_renewed).then_some(at)
+        });
+        failed.collect()
+    }
+
+    /// The words of this table.
+    pub fn words(&self) -> Arc<Words> {
+        self.view().words.clone()
     }
 
     /// What Redis had when it was last seen, fresh or not.
@@ -369,6 +402,7 @@ impl Replica {
             // No room: it is as if it had been evicted.
             let _ = Self::put(&mut table, self.max_bytes, id, change, deadline, 0);
             self.note_size(&table);
+            self.view().known.unmark(id);
         }
     }
 
@@ -379,7 +413,16 @@ impl Replica {
 
     /// A session was destroyed in Redis: a request that still holds it must not bring it back, whatever happens to Redis.
     pub fn note_destroyed(&self, id: &SessionId) {
-        self.view().note_destroyed(id, self.clock.now());
+        self.note_untracked(id, None, None);
+    }
+
+    /// A session was written to Redis, which does not tell of the next change.
+    pub fn note_written(&self, id: &SessionId, text: &str, deadline: Option<Timestamp>) {
+        self.note_untracked(id, Some(text.into()), deadline);
+    }
+
+    fn note_untracked(&self, id: &SessionId, text: Option<Arc<str>>, deadline: Option<Timestamp>) {
+        self.view().enter_untrusted(id, text, deadline, self.clock.now());
         self.occupied.notify_one();
     }
 
@@ -391,9 +434,11 @@ impl Replica {
     /// Renews a session that is known. Redis is told later, by [`Replica::take_touches`]. `false` when it has to be told
     /// now.
     pub fn touch_known(&self, id: &SessionId, deadline: Option<Timestamp>) -> bool {
-        let now = self.clock.now();
-        let mut view = self.view();
-        let Some(entry) = view.known.peek(id).filter(|entry| entry.is_live(now)) else { return false };
+        self.touch_in(&mut self.view(), id, deadline, self.clock.now())
+    }
+
+    fn touch_in(&self, view: &mut View, id: &SessionId, deadline: Option<Timestamp>, now: Timestamp) -> bool {
+        let Some(entry) = view.known.get(id).filter(|entry| entry.is_live(now)) else { return false };
         if entry.text.is_none() {
             return true;
         }
@@ -463,7 +508,12 @@ impl Replica {
         self.view().end(id, token);
     }
 
-    /// A session is about to be written, and nobody will note what comes of it.
+    /// A session is about to be written without a token.
+    pub fn spoil(&self, id: &SessionId) {
+        self.view().spoil(id);
+    }
+
+    /// A session is about to be destroyed, or nobody knows what has become of it.
     pub fn forget_known(&self, id: &SessionId) {
         self.view().forget(id);
     }

@@ -1,7 +1,9 @@
 //! Renewals that Redis has not been told of yet: at most one a session and window, the last.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use foldhash::HashMap;
 
 use crate::clock::Timestamp;
 use crate::session::SessionId;

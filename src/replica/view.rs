@@ -1,13 +1,15 @@
 //! What this process knows of Redis: sessions, how long they may be trusted, what is being read, what is to be renewed.
 //! It knows no time.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use foldhash::{HashMap, HashMapExt};
 
 use super::known::{Entry, Known, NO_CONNECTION};
 use super::lease::Lease;
 use super::touches::Touches;
+use super::words::{Mark, Words};
 use crate::clock::{Moment, Timestamp};
 use crate::session::SessionId;
 
@@ -22,19 +24,26 @@ pub enum Found {
     Nothing,
     /// There is no such session.
     Missing,
-    /// The text that the caller has, and until when it lives.
-    Same(Option<Timestamp>),
-    /// Another text than the caller has.
-    Other,
+    /// This.
+    Text {
+        /// Its text.
+        text: Arc<str>,
+        /// Another number for each text.
+        version: u64,
+        /// Until when it lives.
+        deadline: Option<Timestamp>,
+    },
 }
-
-/// A text, its version, and until when it lives.
-pub type Text = (Arc<str>, u64, Option<Timestamp>);
 
 pub(super) struct View {
     pub(super) known: Known,
     pub(super) touches: Touches,
     lease: Lease,
+    pub(super) words: Arc<Words>,
+    /// The session that JavaScript keeps beside each slot.
+    slots: Vec<Option<SessionId>>,
+    /// What JavaScript's steady clock is ahead of this one by, in milliseconds.
+    ahead: f64,
     /// Under way: the latest command of each session, and whether it is a read that others may wait for.
     sent: HashMap<SessionId, (Token, bool)>,
     /// The number of the connection that tells of changes. It moves on when that is lost.
@@ -48,25 +57,50 @@ impl View {
             known: Known::new(max_bytes),
             touches: Touches::default(),
             lease: Lease::new(max_stale),
+            words: Words::new(),
+            slots: Vec::new(),
+            ahead: f64::NEG_INFINITY,
             sent: HashMap::new(),
             connection: 0,
             last_number: 0,
         }
     }
 
-    /// What is known of a session to a caller who has this version of its text.
-    pub(super) fn find(&self, id: &str, version: u64, now: Timestamp, moment: Moment) -> Found {
+    /// What is known of a session.
+    pub(super) fn find(&self, id: &str, now: Timestamp, moment: Moment) -> Found {
         match self.trusted(id, now, moment) {
             None => Found::Nothing,
             Some(Entry { text: None, .. }) => Found::Missing,
-            Some(entry) if entry.version == version => Found::Same(entry.deadline),
-            Some(_) => Found::Other,
+            Some(Entry { text: Some(text), version, deadline, .. }) => {
+                Found::Text { text: text.clone(), version: *version, deadline: *deadline }
+            }
         }
     }
 
-    pub(super) fn text(&self, id: &str, now: Timestamp, moment: Moment) -> Option<Text> {
-        let entry = self.trusted(id, now, moment)?;
-        Some((entry.text.clone()?, entry.version, entry.deadline))
+    /// JavaScript keeps this version of a session beside a slot, and its steady clock shows this.
+    pub(super) fn keep(&mut self, slot: u32, id: SessionId, version: u64, moment: Moment, steady: f64) {
+        let at = slot as usize;
+        let Some(mark) = Mark::new(&self.words, slot, version) else { return };
+        self.known.mark(&id, Some(mark));
+        if self.slots.len() <= at {
+            self.slots.resize(at + 1, None);
+        }
+        self.slots[at] = Some(id);
+        self.ahead = steady - moment.steady_millis();
+        self.show_lease();
+    }
+
+    /// The session whose version stands in a slot.
+    pub(super) fn kept(&self, slot: u32, version: u64) -> Option<&SessionId> {
+        let id = self.slots.get(slot as usize)?.as_ref()?;
+        self.known.peek(id).filter(|entry| entry.version == version && entry.connection == self.connection)?;
+        Some(id)
+    }
+
+    fn show_lease(&self) {
+        if let Some((steady, wall)) = self.lease.end() {
+            self.words.set_lease(steady + self.ahead, wall);
+        }
     }
 
     fn trusted(&self, id: &str, now: Timestamp, moment: Moment) -> Option<&Entry> {
@@ -88,6 +122,7 @@ impl View {
     pub(super) fn lose(&mut self) {
         self.connection += 1;
         self.lease.lose();
+        self.words.clear();
         self.sent.clear();
     }
 
@@ -98,6 +133,7 @@ impl View {
     pub(super) fn renew_lease(&mut self, connection: u64, sent: Moment) {
         if self.is_connection(connection) {
             self.lease.renew(sent);
+            self.show_lease();
         }
     }
 
@@ -119,10 +155,18 @@ impl View {
         self.begin(id, shared)
     }
 
-    /// A session is about to be written: what is known of it is past, and what is being read may be.
+    /// A session is about to be written, and what comes of it noted.
     pub(super) fn begin_write(&mut self, id: &SessionId) -> Token {
-        self.forget(id);
+        self.spoil(id);
         self.begin(id, false)
+    }
+
+    /// A session is about to be written: what is known of it is past, and what is being read may be. Until Redis has said
+    /// what came of it, this is what was last seen.
+    pub(super) fn spoil(&mut self, id: &SessionId) {
+        self.sent.remove(id);
+        self.touches.remove(id);
+        self.known.distrust(id);
     }
 
     /// What is known of a session, and what is being read, is past. That there was none is remembered for an outage: a
@@ -160,15 +204,22 @@ impl View {
         let is_whole = self.end(id, token);
         if is_whole {
             self.last_number += 1;
-            self.known.insert(id.clone(), Entry::new(text, deadline, self.last_number, self.connection), now);
+            self.known.insert(id, Entry::new(text, deadline, self.last_number, self.connection), now);
         }
         is_whole
     }
 
-    /// A session was destroyed. Another client may make it anew, so nobody relies on it while Redis can be asked.
-    pub(super) fn note_destroyed(&mut self, id: &SessionId, now: Timestamp) {
+    /// A session was written, or destroyed, and Redis does not tell of the next change: it is remembered for an outage, and
+    /// nobody relies on it while Redis can be asked.
+    pub(super) fn enter_untrusted(
+        &mut self,
+        id: &SessionId,
+        text: Option<Arc<str>>,
+        deadline: Option<Timestamp>,
+        now: Timestamp,
+    ) {
         if !self.sent.contains_key(id) {
-            self.known.insert(id.clone(), Entry::new(None, None, 0, NO_CONNECTION), now);
+            self.known.insert(id, Entry::new(text, deadline, 0, NO_CONNECTION), now);
         }
     }
 
