@@ -15,6 +15,7 @@ const { expiryOf, renewCookie, stringify } = require('./expiry')
 const { Known } = require('./known')
 const { listing } = require('./listing')
 const { createLog } = require('./logger')
+const { Parsed } = require('./parsed')
 const { Requests } = require('./requests')
 
 // The addon's reply when nothing has to be done.
@@ -30,6 +31,7 @@ class RedisStore extends Store {
   #requests
   #operations = new Operations()
   #bases
+  #parsed = null
   #known = null
   #skipWhenDown = false
   #writing = new Writing()
@@ -61,9 +63,10 @@ class RedisStore extends Store {
     this.serializer = serializer
     this.concurrency = concurrency
     this.#skipWhenDown = skipWhenDown
+    // Nobody knows how to copy what another serializer makes.
+    if (serializer === JSON) this.#parsed = new Parsed(typeof ttl !== 'function')
     if (config.cache) {
-      const parse = (sid, text) => this.#parse(sid, text)
-      this.#known = new Known(this.#number, { isJson: serializer === JSON, renews: typeof ttl !== 'function', parse })
+      this.#known = new Known(this.#number, this.#parsed, (sid, text) => this.#parse(sid, text))
     }
     this.#bases = new Bases(concurrency === 'merge' && serializer === JSON)
   }
@@ -253,7 +256,13 @@ class RedisStore extends Store {
 
   /** The session in a stored text, with its live expiry; null when there is none in it. */
   #read(sid, text, life) {
-    return this.#loaded(sid, { text, session: this.#parse(sid, text), life })
+    const kept = this.#parsed?.find(sid, text)
+    if (kept !== undefined) {
+      return this.#loaded(sid, { text: kept.text, session: kept.copy(life), life: Number.POSITIVE_INFINITY })
+    }
+    const session = this.#parse(sid, text)
+    if (this.#parsed?.isWorthKeeping(sid)) this.#parsed.keep(sid, text, session)
+    return this.#loaded(sid, { text, session, life })
   }
 
   #loaded(sid, { text, session, life }) {

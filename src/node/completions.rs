@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use napi::Env;
-use napi::bindgen_prelude::{Either3, Float64Array, FnArgs, Function};
+use napi::bindgen_prelude::{Either3, Float64ArraySlice, FnArgs, Function};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use tracing::Level;
 
@@ -18,7 +18,7 @@ use crate::session::Lifetime;
 use crate::telemetry::LogSink;
 
 /// `deliver(numbers, texts, rare)`, as [`Batch`] has them.
-type Arguments = FnArgs<(Float64Array, String, Vec<Rare>)>;
+type Arguments = FnArgs<(Float64ArraySlice<'static>, String, Vec<Rare>)>;
 pub type Deliver<'a> = Function<'a, Arguments, ()>;
 
 /// A wake that does not keep the event loop alive.
@@ -142,9 +142,10 @@ impl Completions {
         let waiting = Arc::new(Waiting::default());
         let source = waiting.clone();
         let waker = deliver.build_threadsafe_function::<()>().callee_handled::<false>().weak::<true>().build_callback(
-            move |_| {
+            move |call| {
                 let Batch { numbers, texts, rare } = source.take();
-                Ok((Float64Array::new(numbers), texts, rare).into())
+                // A copy: an array on top of Rust's memory needs a finalizer, and costs more than a batch is worth.
+                Ok((Float64ArraySlice::copy_from(&call.env, numbers)?, texts, rare).into())
             },
         )?;
         Ok(Self { waiting, waker: Mutex::new(Some(waker)) })
@@ -262,7 +263,9 @@ impl Hold {
             .build_threadsafe_function::<()>()
             .callee_handled::<false>()
             .weak::<true>()
-            .build_callback(|_| Ok((Float64Array::new(Vec::new()), String::new(), Vec::new()).into()))?;
+            .build_callback(|call| {
+                Ok((Float64ArraySlice::copy_from(&call.env, [])?, String::new(), Vec::new()).into())
+            })?;
         Ok(Self(never_called))
     }
 
