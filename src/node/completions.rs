@@ -259,13 +259,10 @@ pub struct Hold(Waker);
 
 impl Hold {
     pub fn new(deliver: &Deliver<'_>) -> napi::Result<Self> {
-        let never_called = deliver
-            .build_threadsafe_function::<()>()
-            .callee_handled::<false>()
-            .weak::<true>()
-            .build_callback(|call| {
-                Ok((Float64ArraySlice::copy_from(&call.env, [])?, String::new(), Vec::new()).into())
-            })?;
+        let never_called =
+            deliver.build_threadsafe_function::<()>().callee_handled::<false>().weak::<true>().build_callback(
+                |call| Ok((Float64ArraySlice::copy_from(&call.env, [])?, String::new(), Vec::new()).into()),
+            )?;
         Ok(Self(never_called))
     }
 

@@ -54,7 +54,7 @@ enum Script {
     Forbidden,
 }
 
-static SAVE: Lazy<String> = Lazy::new(|| {
+pub(super) static SAVE: Lazy<String> = Lazy::new(|| {
     let script = include_str!("save.lua");
     if WRITES_END_WITH_A_READ { script.to_owned() } else { script.replace("redis.call('EXISTS', unpack(KEYS))\n", "") }
 });

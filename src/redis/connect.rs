@@ -13,6 +13,7 @@ use redis::{
 use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
+use super::commands::SAVE;
 use crate::clock::Moment;
 use crate::config::{Address, Endpoint, TlsMaterial};
 use crate::error::Error;
@@ -128,8 +129,9 @@ impl Connection {
                 kill.arg("KILL").arg("ID").arg(id).arg("ADDR").arg(address);
                 let _ = kill.query_async::<Value>(&mut connection.inner).await;
             }
+            // So that the first save need not be sent twice, and to see whether it may be sent at all.
             let mut script = redis::cmd("EVAL");
-            match script.arg("return 1").arg(0).query_async::<Value>(&mut connection.inner).await {
+            match script.arg(SAVE.as_str()).arg(0).query_async::<Value>(&mut connection.inner).await {
                 Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => connection.forbid_scripts(),
                 _ => {}
             }

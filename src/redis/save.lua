@@ -7,11 +7,18 @@
 --     the session's text
 --     its life in milliseconds; empty without end
 -- Returns for each: 1 when it was written, the stored text when that is another, and false when the session is gone.
+-- Without keys it does nothing: so it is brought to Redis.
 -- It ends with a read: a write ends the tracking of a key, and only a read in the same step resumes it without a gap.
+if #KEYS == 0 then
+  return {}
+end
 local replies = {}
+local texts = redis.call('MGET', unpack(KEYS))
+-- A session may come twice.
+local written = {}
 for at, key in ipairs(KEYS) do
   local base, expected, text, life = unpack(ARGV, 4 * at - 3, 4 * at)
-  local stored = redis.call('GET', key)
+  local stored = written[key] or texts[at]
   local may_create = string.byte(base) == 43
   if stored == '' or (not stored and not may_create) then
     replies[at] = false
@@ -24,8 +31,9 @@ for at, key in ipairs(KEYS) do
     if life == '' then
       redis.call('SET', key, text)
     else
-      redis.call('SET', key, text, 'PX', life)
+      redis.call('PSETEX', key, life, text)
     end
+    written[key] = text
     replies[at] = 1
   end
 end
