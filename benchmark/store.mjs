@@ -26,6 +26,7 @@ const [cached, uncached] = [
 const operations = [
   { name: 'set', subjects: cached, prepare: (store) => (n, done) => store.set(ids[n % SESSIONS], session, done) },
   { name: 'save', subjects: cached, prepare: prepareSave },
+  { name: 'get, change, save', subjects: cached, prepare: prepareChange },
   { name: 'get, hit', subjects: cached, prepare: prepareGet },
   { name: 'get, cache off', subjects: uncached, prepare: prepareGet },
   { name: 'get, no such session', subjects: cached, prepare: prepareMissing },
@@ -63,7 +64,8 @@ publish({
   how:
     `${SESSIONS} sessions of ${JSON.stringify(session).length} bytes, ${rounds} rounds of ${count} operations (a tenth ` +
     'with one in flight). "loop" is how long the event loop was busy for each operation, `JSON` included. `set` is given ' +
-    'a plain object; `save` a session that was loaded before, as a request does.',
+    'a plain object; `save` a session that was loaded before, and is saved again and again; "get, change, save" is what a ' +
+    'request does that changes its session.',
   tables,
   promises,
   figures: { store: figures }
@@ -82,6 +84,20 @@ async function prepareSave(store) {
     const session = loaded[n % SESSIONS]
     session.visits = n
     store.set(ids[n % SESSIONS], session, done)
+  }
+}
+
+/** What express-session does for a request that changes its session. */
+async function prepareChange(store) {
+  await prepareGet(store)
+  return (n, done) => {
+    const sessionID = ids[n % SESSIONS]
+    store.get(sessionID, (error, data) => {
+      if (error) return done(error)
+      const session = store.createSession({ sessionID, sessionStore: store }, data)
+      session.visits = n
+      store.set(sessionID, session, done)
+    })
   }
 }
 
