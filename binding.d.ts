@@ -116,6 +116,7 @@ export interface NativeStats {
   restored: number
   hits: number
   misses: number
+  loadsInFlight: number
   invalidations: number
   leaseLosses: number
   coalescedTouches: number

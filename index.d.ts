@@ -131,6 +131,8 @@ export interface StoreStats {
   hits: number
   /** Reads that asked Redis, or waited for one that did. */
   misses: number
+  /** Reads that Redis has not answered yet; several of one session may be one. */
+  loadsInFlight: number
   /** Known sessions that another client changed. */
   invalidations: number
   /** Times that nothing known could be trusted any longer, because the connection was lost. */

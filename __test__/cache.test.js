@@ -129,6 +129,22 @@ test('reads of one session that are asked for together are one read', async () =
   expect((await calls('get')) + (await calls('mget')) - before).toBeLessThan(20)
 })
 
+test('stats() tells how many reads Redis has not answered yet', async () => {
+  const server = await ownRedis()
+  const proxy = await startProxy(server.port)
+  later(() => proxy.stop())
+  const store = storeWith({ port: proxy.port, commandTimeoutMs: 5000 })
+  await store.ready()
+  expect(store.stats().loadsInFlight).toBe(0)
+  proxy.hold()
+  const sid = newId()
+  const reads = [store.get(sid), store.get(newId()), store.get(sid)]
+  await until(() => store.stats().loadsInFlight === 2)
+  proxy.release()
+  await Promise.all(reads)
+  expect(store.stats().loadsInFlight).toBe(0)
+})
+
 test('cache: false asks Redis for each read', async () => {
   const { one, calls } = await twoStores({ cache: false })
   const sid = newId()

@@ -1,5 +1,6 @@
 //! Counters, as `stats()` shows them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that only grows.
@@ -21,6 +22,38 @@ impl Counter {
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number of things under way.
+#[derive(Debug, Default)]
+pub struct Gauge(Arc<AtomicU64>);
+
+impl Gauge {
+    /// Counts so many, until what is returned is dropped.
+    #[must_use]
+    pub fn hold(&self, count: u64) -> Held {
+        self.0.fetch_add(count, Ordering::Relaxed);
+        Held { gauge: self.0.clone(), count }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a [`Gauge`] counts.
+#[derive(Debug)]
+pub struct Held {
+    gauge: Arc<AtomicU64>,
+    count: u64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.gauge.fetch_sub(self.count, Ordering::Relaxed);
     }
 }
 
@@ -47,6 +80,8 @@ pub struct Stats {
     pub hits: Counter,
     /// Reads that Redis was asked for.
     pub misses: Counter,
+    /// Reads that Redis has not answered yet.
+    pub loads_in_flight: Gauge,
     /// Known sessions that another client changed.
     pub invalidations: Counter,
     /// Times that what is known of Redis could not be trusted any longer, because the connection was lost.
