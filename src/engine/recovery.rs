@@ -81,7 +81,10 @@ impl Shared {
     pub(super) async fn refresh(&self, connection: &Connection) -> Result<(), Trouble> {
         let known = self.replica.all_last_seen();
         for sessions in known.chunks(TOGETHER) {
-            let unread = sessions.iter().filter(|(id, ..)| self.replica.find(id.as_str(), 0) == Found::Nothing);
+            // What is being written is known when that is done. To read it as well would make both notes void.
+            let unread = sessions
+                .iter()
+                .filter(|(id, ..)| self.replica.find(id.as_str(), 0) == Found::Nothing && !self.replica.holds(id));
             self.run(connection, unread.map(|(id, ..)| Request::Load(id.clone())).collect()).await?;
         }
         Ok(())
