@@ -70,6 +70,7 @@ export interface NativeConfig {
   scanCount: number
   /** Reads may be answered without asking Redis. */
   cache: boolean
+  cacheMaxBytes: number
 }
 
 /** What an earlier secret signed. */

@@ -18,6 +18,12 @@ const LOG = 7
 // How many of the rare values belong to a result of each kind.
 const RARE_VALUES = [0, 0, 0, 0, 1, 2, 3, 2]
 
+// So many operations wait for Redis at the most, and no further one while their ids and texts have so many UTF-16 units, or
+// as many as the table of this process takes bytes: that is where they go when Redis does not answer. What comes on top is
+// refused. Memory must not answer it: what waits may be of the same session, and has to take effect first.
+const MOST_WAITING = 100_000
+const MOST_UNITS = 64 << 20
+
 // Stores with an answer outstanding. The addon holds its store weakly, so that one that nobody uses any more can be
 // collected; someone who waits is a user.
 const busy = new Set()
@@ -28,6 +34,10 @@ class Operations {
   #waiting = []
   #free = []
   #underWay = 0
+  #units = 0
+  #mostUnits = MOST_UNITS
+  // Of the operation that is being started.
+  #admitted = 0
 
   get underWay() {
     return this.#underWay
@@ -36,6 +46,20 @@ class Operations {
   /** The addon's store, as soon as it is made. */
   attach(native) {
     this.#native = native
+    this.#mostUnits = Math.max(MOST_UNITS, native.config.cacheMaxBytes)
+  }
+
+  /** To be asked by whoever starts an operation that may have to wait, with the length of what waits with it. */
+  admit(units = 0) {
+    if (this.#underWay >= MOST_WAITING || this.#units >= this.#mostUnits) {
+      throw createError(
+        'ERR_STORE_BUSY',
+        `Too much waits for Redis: ${this.#underWay} session operations with ${this.#units} characters. Expected fewer ` +
+          `than ${MOST_WAITING} operations, with less than ${this.#mostUnits} characters. Nothing was done: start fewer ` +
+          'at a time, or try again later.'
+      )
+    }
+    this.#admitted = units
   }
 
   /**
@@ -58,6 +82,7 @@ class Operations {
   #start(start, read, failed, settle) {
     const operation = this.#free.length > 0 ? this.#free.pop() : this.#waiting.push(null) - 1
     let reply
+    this.#admitted = 0
     try {
       reply = start(operation)
     } catch (error) {
@@ -71,7 +96,9 @@ class Operations {
       return
     }
     const context = new AsyncResource('MEETABL_SESSION', { requireManualDestroy: true })
-    this.#waiting[operation] = { settle, read, failed, context }
+    const units = this.#admitted
+    this.#waiting[operation] = { settle, read, failed, context, units }
+    this.#units += units
     if (++this.#underWay === 1) this.#setBusy(true)
   }
 
@@ -122,6 +149,7 @@ class Operations {
     const waiter = this.#waiting[operation]
     this.#waiting[operation] = null
     this.#free.push(operation)
+    this.#units -= waiter.units
     if (--this.#underWay === 0) this.#setBusy(false)
     return waiter
   }

@@ -27,6 +27,7 @@ const ANY_BASE = -2
 
 class Requests {
   #store
+  #operations
   #numbers = new Float64Array(TOGETHER * FIELDS)
   #ids = ''
   #texts = ''
@@ -34,9 +35,13 @@ class Requests {
   #units = 0
   #direct = false
 
-  /** For the store that the addon calls by this number. Lifetimes are in milliseconds from now, infinite for no end. */
-  constructor(store) {
+  /**
+   * For the store that the addon calls by this number, and its operations. Lifetimes are in milliseconds from now, infinite
+   * for no end.
+   */
+  constructor(store, operations) {
     this.#store = store
+    this.#operations = operations
   }
 
   get(operation, id) {
@@ -77,9 +82,10 @@ class Requests {
 
   // Returns the addon's reply, null for one that comes later.
   #add(operation, kind, id, text, lifetime, base) {
-    if (this.#direct) return ask(this.#store, operation, kind, id, text, lifetime, base)
     const hasBase = typeof base === 'string'
     const units = id.length + text.length + (hasBase ? base.length : 0)
+    this.#operations.admit(units)
+    if (this.#direct) return ask(this.#store, operation, kind, id, text, lifetime, base)
     if (this.#units + units > MOST_UNITS) this.send()
     this.#units += units
     this.#ids += id
