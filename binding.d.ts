@@ -70,7 +70,6 @@ export interface NativeConfig {
   scanCount: number
   /** Reads may be answered without asking Redis. */
   cache: boolean
-  cacheMaxBytes: number
 }
 
 /** What an earlier secret signed. */

@@ -18,11 +18,11 @@ const LOG = 7
 // How many of the rare values belong to a result of each kind.
 const RARE_VALUES = [0, 0, 0, 0, 1, 2, 3, 2]
 
-// So many operations wait for Redis at the most, and no further one while their ids and texts have so many UTF-16 units, or
-// as many as the table of this process takes bytes: that is where they go when Redis does not answer. What comes on top is
-// refused. Memory must not answer it: what waits may be of the same session, and has to take effect first.
+// So many operations wait for Redis at the most, and no further one while their ids and texts have so many UTF-16 units: as
+// much as a fast network carries in a second, and nothing waits longer by default. What comes on top is refused. Memory must
+// not answer it: what waits may be of the same session, and has to take effect first.
 const MOST_WAITING = 100_000
-const MOST_UNITS = 64 << 20
+const MOST_UNITS = 128 << 20
 
 // Stores with an answer outstanding. The addon holds its store weakly, so that one that nobody uses any more can be
 // collected; someone who waits is a user.
@@ -35,7 +35,6 @@ class Operations {
   #free = []
   #underWay = 0
   #units = 0
-  #mostUnits = MOST_UNITS
   // Of the operation that is being started.
   #admitted = 0
 
@@ -46,20 +45,34 @@ class Operations {
   /** The addon's store, as soon as it is made. */
   attach(native) {
     this.#native = native
-    this.#mostUnits = Math.max(MOST_UNITS, native.config.cacheMaxBytes)
+  }
+
+  /** Whether so much waits for Redis that nothing more may. */
+  get isFull() {
+    return this.#holds(1)
+  }
+
+  /** Whether memory serves. An event says so too, but only when JavaScript has time for it. */
+  get isDegraded() {
+    return this.#native.state === 'degraded'
   }
 
   /** To be asked by whoever starts an operation that may have to wait, with the length of what waits with it. */
   admit(units = 0) {
-    if (this.#underWay >= MOST_WAITING || this.#units >= this.#mostUnits) {
+    // What waited for Redis has its answer when memory serves, which may be on its way yet: that is no reason to refuse.
+    if (this.isFull && (!this.isDegraded || this.#holds(2))) {
       throw createError(
         'ERR_STORE_BUSY',
         `Too much waits for Redis: ${this.#underWay} session operations with ${this.#units} characters. Expected fewer ` +
-          `than ${MOST_WAITING} operations, with less than ${this.#mostUnits} characters. Nothing was done: start fewer ` +
-          'at a time, or try again later.'
+          `than ${MOST_WAITING} operations, with less than ${MOST_UNITS} characters. Nothing was done: start fewer at a ` +
+          'time, or try again later.'
       )
     }
     this.#admitted = units
+  }
+
+  #holds(times) {
+    return this.#underWay >= times * MOST_WAITING || this.#units >= times * MOST_UNITS
   }
 
   /**

@@ -84,6 +84,7 @@ class Requests {
   #add(operation, kind, id, text, lifetime, base) {
     const hasBase = typeof base === 'string'
     const units = id.length + text.length + (hasBase ? base.length : 0)
+    if (this.#operations.isFull && !this.#direct && this.#operations.isDegraded) this.setDirect(true)
     this.#operations.admit(units)
     if (this.#direct) return ask(this.#store, operation, kind, id, text, lifetime, base)
     if (this.#units + units > MOST_UNITS) this.send()

@@ -3,7 +3,6 @@
 use napi::bindgen_prelude::Either3;
 use napi_derive::napi;
 
-use super::completions::to_f64;
 use crate::config::{Setting, StoreConfig, Value};
 
 /// One option, or one environment variable that stands in for it.
@@ -43,7 +42,6 @@ pub struct NativeConfig {
     pub scan_count: u32,
     /// Reads may be answered without asking Redis.
     pub cache: bool,
-    pub cache_max_bytes: f64,
 }
 
 impl From<&StoreConfig> for NativeConfig {
@@ -55,7 +53,6 @@ impl From<&StoreConfig> for NativeConfig {
             disable_touch: config.disable_touch,
             scan_count: u32::try_from(config.scan_count).unwrap_or(u32::MAX),
             cache: config.cache_max_stale.is_some(),
-            cache_max_bytes: to_f64(config.cache_max_bytes as u64),
         }
     }
 }
