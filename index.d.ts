@@ -151,7 +151,7 @@ export interface StoreStats {
   replayed: number
   /** Sessions put back into a Redis that came back without its data. */
   restored: number
-  /** Operations under way. */
+  /** Operations under way. From 100,000 on, or when they carry much, further ones are refused with `ERR_STORE_BUSY`. */
   inFlight: number
   /** Changes that Redis does not have yet, destroyed sessions included. */
   unsaved: number
@@ -172,6 +172,7 @@ export interface StoreError extends Error {
     | 'ERR_NO_SESSION'
     | 'ERR_REDIS'
     | 'ERR_RANDOM'
+    | 'ERR_STORE_BUSY'
     | 'ERR_STORE_CLOSED'
     | 'ERR_STORE_CONTENDED'
     | 'ERR_STORE_NESTED'

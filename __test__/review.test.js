@@ -50,8 +50,9 @@ describe('sets of one turn', () => {
       let made
       jest.isolateModules(() => {
         jest.doMock('../binding', () => ({ submit, ask: () => null }))
+        const { Operations } = require('../lib/callback')
         const { Requests } = require('../lib/requests')
-        made = new Requests(1)
+        made = new Requests(1, new Operations())
       })
       jest.dontMock('../binding')
       return made

@@ -18,6 +18,12 @@ const LOG = 7
 // How many of the rare values belong to a result of each kind.
 const RARE_VALUES = [0, 0, 0, 0, 1, 2, 3, 2]
 
+// So many operations wait for Redis at the most, and no further one while their ids and texts have so many UTF-16 units: as
+// much as a fast network carries in a second, and nothing waits longer by default. What comes on top is refused. Memory must
+// not answer it: what waits may be of the same session, and has to take effect first.
+const MOST_WAITING = 100_000
+const MOST_UNITS = 128 << 20
+
 // Stores with an answer outstanding. The addon holds its store weakly, so that one that nobody uses any more can be
 // collected; someone who waits is a user.
 const busy = new Set()
@@ -28,6 +34,9 @@ class Operations {
   #waiting = []
   #free = []
   #underWay = 0
+  #units = 0
+  // Of the operation that is being started.
+  #admitted = 0
 
   get underWay() {
     return this.#underWay
@@ -36,6 +45,34 @@ class Operations {
   /** The addon's store, as soon as it is made. */
   attach(native) {
     this.#native = native
+  }
+
+  /** Whether so much waits for Redis that nothing more may. */
+  get isFull() {
+    return this.#holds(1)
+  }
+
+  /** Whether memory serves. An event says so too, but only when JavaScript has time for it. */
+  get isDegraded() {
+    return this.#native.state === 'degraded'
+  }
+
+  /** To be asked by whoever starts an operation that may have to wait, with the length of what waits with it. */
+  admit(units = 0) {
+    // What waited for Redis has its answer when memory serves, which may be on its way yet: that is no reason to refuse.
+    if (this.isFull && (!this.isDegraded || this.#holds(2))) {
+      throw createError(
+        'ERR_STORE_BUSY',
+        `Too much waits for Redis: ${this.#underWay} session operations with ${this.#units} characters. Expected fewer ` +
+          `than ${MOST_WAITING} operations, with less than ${MOST_UNITS} characters. Nothing was done: start fewer at a ` +
+          'time, or try again later.'
+      )
+    }
+    this.#admitted = units
+  }
+
+  #holds(times) {
+    return this.#underWay >= times * MOST_WAITING || this.#units >= times * MOST_UNITS
   }
 
   /**
@@ -58,6 +95,7 @@ class Operations {
   #start(start, read, failed, settle) {
     const operation = this.#free.length > 0 ? this.#free.pop() : this.#waiting.push(null) - 1
     let reply
+    this.#admitted = 0
     try {
       reply = start(operation)
     } catch (error) {
@@ -71,7 +109,9 @@ class Operations {
       return
     }
     const context = new AsyncResource('MEETABL_SESSION', { requireManualDestroy: true })
-    this.#waiting[operation] = { settle, read, failed, context }
+    const units = this.#admitted
+    this.#waiting[operation] = { settle, read, failed, context, units }
+    this.#units += units
     if (++this.#underWay === 1) this.#setBusy(true)
   }
 
@@ -122,6 +162,7 @@ class Operations {
     const waiter = this.#waiting[operation]
     this.#waiting[operation] = null
     this.#free.push(operation)
+    this.#units -= waiter.units
     if (--this.#underWay === 0) this.#setBusy(false)
     return waiter
   }

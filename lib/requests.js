@@ -28,6 +28,7 @@ const ANY_BASE = -2
 
 class Requests {
   #store
+  #operations
   #numbers = new Float64Array(TOGETHER * FIELDS)
   #ids = ''
   #texts = ''
@@ -37,9 +38,13 @@ class Requests {
   #renewals = new Float64Array(TOGETHER * RENEWAL_FIELDS)
   #renewed = []
 
-  /** For the store that the addon calls by this number. Lifetimes are in milliseconds from now, infinite for no end. */
-  constructor(store) {
+  /**
+   * For the store that the addon calls by this number, and its operations. Lifetimes are in milliseconds from now, infinite
+   * for no end.
+   */
+  constructor(store, operations) {
     this.#store = store
+    this.#operations = operations
   }
 
   get(operation, id) {
@@ -104,9 +109,11 @@ class Requests {
   #add(operation, kind, id, text, lifetime, base) {
     // What was asked for first takes effect first.
     this.#sendRenewals()
-    if (this.#direct) return ask(this.#store, operation, kind, id, text, lifetime, base)
     const hasBase = typeof base === 'string'
     const units = id.length + text.length + (hasBase ? base.length : 0)
+    if (this.#operations.isFull && !this.#direct && this.#operations.isDegraded) this.setDirect(true)
+    this.#operations.admit(units)
+    if (this.#direct) return ask(this.#store, operation, kind, id, text, lifetime, base)
     if (this.#units + units > MOST_UNITS) this.send()
     this.#units += units
     this.#ids += id

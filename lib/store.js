@@ -52,7 +52,7 @@ class RedisStore extends Store {
     this.#native = this.#createNative(collectSettings(settings, process.env), log)
     this.#operations.attach(this.#native)
     this.#number = this.#native.number
-    this.#requests = new Requests(this.#number)
+    this.#requests = new Requests(this.#number, this.#operations)
 
     const config = this.#native.config
     this.prefix = config.prefix
@@ -149,11 +149,11 @@ class RedisStore extends Store {
   }
 
   clear(callback) {
-    return this.#run(callback, (operation) => this.#native.clear(operation), done)
+    return this.#run(callback, (operation) => this.#native.clear(this.#admit(operation)), done)
   }
 
   length(callback) {
-    return this.#run(callback, (operation) => this.#native.length(operation), same)
+    return this.#run(callback, (operation) => this.#native.length(this.#admit(operation)), same)
   }
 
   ids(callback) {
@@ -204,6 +204,11 @@ class RedisStore extends Store {
     return this.#operations.run(callback, start, read)
   }
 
+  #admit(operation) {
+    this.#operations.admit()
+    return operation
+  }
+
   /** Makes the addon's store. It does not keep this one alive. */
   #createNative(settings, log) {
     const [weakStore, weakOperations] = [new WeakRef(this), new WeakRef(this.#operations)]
@@ -235,7 +240,7 @@ class RedisStore extends Store {
   async *#pages(withText) {
     const list = new native.NativeListing(withText)
     for (;;) {
-      const page = await this.#run(undefined, (operation) => this.#native.next(operation, list), same)
+      const page = await this.#run(undefined, (operation) => this.#native.next(this.#admit(operation), list), same)
       if (page === null) return
       yield page
       // Memory answers at once, and a long list must not keep everything else waiting.

@@ -9,9 +9,11 @@ const SECRET = 'a secret of the tests, long enough for them'
 
 /**
  * `session` is merged into express-session's options; `routes(app)` adds the test's routes behind it. Errors that reach
- * Express are kept in `errors` and answered with their code, and their status or 500. `framework` is Express 5, or 4.
+ * Express are kept in `errors` and answered with their code, and their status or 500. `framework` is Express 5, or 4;
+ * `http` are options of Node's server.
  */
-async function startApp({ store, session: options, routes, middleware = [], framework = express, trustProxy = true }) {
+async function startApp({ store, session: options, routes, middleware = [], framework = express, ...rest }) {
+  const { trustProxy = true, http: serverOptions = {} } = rest
   const app = framework()
   app.set('trust proxy', trustProxy)
   app.use(session({ store, secret: SECRET, resave: false, saveUninitialized: false, ...options }))
@@ -26,7 +28,7 @@ async function startApp({ store, session: options, routes, middleware = [], fram
     else res.status(error.status ?? 500).json({ code: error.code, message: error.message })
   })
 
-  const server = http.createServer(app).listen(0, '127.0.0.1')
+  const server = http.createServer(serverOptions, app).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address()
   const agents = []

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::contention::Waiting;
 use super::ticket::Tickets;
-use super::{Event, Observer, Operation, Outcome, Shared};
+use super::{Event, NOBODY, Observer, Operation, Outcome, Shared};
 use crate::error::Error;
 use crate::redis::{Connection, Reply, Request, Session, Trouble};
 use crate::replica::{Sequence, Token};
@@ -20,6 +20,8 @@ pub(super) struct Batch {
     tickets: Tickets,
     calls: Vec<Call>,
     requests: Vec<Request>,
+    /// How many of them nobody waits for.
+    renewals: usize,
 }
 
 /// What has to be known of a request when it is answered.
@@ -47,7 +49,7 @@ pub(super) struct Answered {
 
 impl Batch {
     pub(super) fn new(observer: Arc<dyn Observer>) -> Self {
-        Self { tickets: Tickets::none(observer), calls: Vec::new(), requests: Vec::new() }
+        Self { tickets: Tickets::none(observer), calls: Vec::new(), requests: Vec::new(), renewals: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -60,6 +62,7 @@ impl Batch {
 
     pub(super) fn add(&mut self, operation: Operation, sequence: Sequence, request: Request, token: Option<Token>) {
         self.tickets.add(operation);
+        self.renewals += usize::from(operation == NOBODY);
         self.calls.push(Call { sequence, token });
         self.requests.push(request);
     }
@@ -77,7 +80,8 @@ impl Answered {
     /// Tells those who wait. Without replies, memory answers. Returns the sessions on which two saves have met, with what
     /// stands there.
     pub(super) fn settle(self, shared: &Shared) -> Result<Vec<(SessionId, String)>, Trouble> {
-        let Batch { tickets, calls, requests } = self.batch;
+        let Batch { tickets, calls, requests, renewals } = self.batch;
+        shared.queue.end_renewals(renewals);
         let trouble = match &self.replies {
             Ok(replies) => replies.iter().find_map(|reply| reply.as_ref().err().and_then(Trouble::from_refusal)),
             Err(trouble) => Some(trouble.clone()),

@@ -8,11 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::listing::Listing;
-use super::{Calls, Operation};
+use super::{Calls, NOBODY, Operation};
 use crate::error::Error;
 use crate::failover::State;
 use crate::redis::Request;
 use crate::replica::Sequence;
+
+/// Renewals that wait for Redis, at the most. Nobody waits for them, so nobody else counts them: for each other operation
+/// there is a caller, and `lib/callback.js` has a bound on those. A renewal on top is done here, as one is that Redis did
+/// not answer.
+const RENEWALS: usize = 100_000;
 
 /// What a [`Job`] asks for.
 pub(super) enum Task {
@@ -70,6 +75,8 @@ struct Inner {
     /// Calls so far.
     calls: Sequence,
     queued: Vec<Queued>,
+    /// Operations that nobody waits for, queued or sent.
+    renewals: usize,
     /// Who waits to know who serves.
     undecided: Vec<Operation>,
     /// Who waits for the end. `Some` from the first call of `close` on.
@@ -78,7 +85,14 @@ struct Inner {
 
 impl Default for Inner {
     fn default() -> Self {
-        Self { state: State::Connecting, calls: 0, queued: Vec::new(), undecided: Vec::new(), closing: None }
+        Self {
+            state: State::Connecting,
+            calls: 0,
+            queued: Vec::new(),
+            renewals: 0,
+            undecided: Vec::new(),
+            closing: None,
+        }
     }
 }
 
@@ -95,9 +109,11 @@ impl Queue {
         }
         inner.calls += 1;
         let job = Job { operation, sequence: inner.calls, task };
-        if here || inner.state == State::Degraded {
+        let is_renewal = operation == NOBODY;
+        if here || inner.state == State::Degraded || (is_renewal && !inner.takes_renewals()) {
             return Ok(Some(job));
         }
+        inner.renewals += usize::from(is_renewal);
         inner.queued.push(Queued::Job(job));
         Ok(None)
     }
@@ -114,11 +130,25 @@ impl Queue {
         Ok(())
     }
 
-    /// The place of a call that the store itself makes.
-    pub(super) fn next_sequence(&self) -> Sequence {
+    /// The place of a renewal that the store itself sends.
+    pub(super) fn next_renewal(&self) -> Sequence {
         let mut inner = self.inner();
         inner.calls += 1;
+        inner.renewals += 1;
         inner.calls
+    }
+
+    /// Whether there is room for more renewals.
+    pub(super) fn takes_renewals(&self) -> bool {
+        self.inner().takes_renewals()
+    }
+
+    /// So many renewals wait no longer.
+    pub(super) fn end_renewals(&self, count: usize) {
+        if count > 0 {
+            let mut inner = self.inner();
+            inner.renewals = inner.renewals.saturating_sub(count);
+        }
     }
 
     /// Whether calls are taken.
@@ -222,5 +252,33 @@ impl Queue {
 impl Inner {
     fn is_closed(&self) -> bool {
         self.state == State::Closed || self.closing.is_some()
+    }
+
+    fn takes_renewals(&self) -> bool {
+        self.renewals < RENEWALS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::SessionId;
+
+    fn touch(queue: &Queue, operation: Operation) -> Option<Job> {
+        let id = SessionId::parse("a").expect("a usable id");
+        queue.push(operation, Task::Request(Request::Touch(id, None)), false).expect("it is open")
+    }
+
+    #[test]
+    fn renewals_that_wait_are_bounded_and_what_has_a_caller_is_not_their_concern() {
+        let queue = Queue::default();
+        assert!((0..RENEWALS).all(|_| touch(&queue, NOBODY).is_none()));
+        assert!(touch(&queue, NOBODY).is_some(), "it is not queued");
+        assert!(touch(&queue, 1).is_none());
+        assert_eq!(queue.take().count(), RENEWALS + 1);
+        assert!(touch(&queue, NOBODY).is_some(), "those that were taken wait as well");
+        queue.end_renewals(1);
+        assert!(touch(&queue, NOBODY).is_none());
+        assert!(touch(&queue, NOBODY).is_some());
     }
 }

@@ -80,7 +80,8 @@ impl Shared {
     pub(super) async fn refresh(&self, connection: &Connection) -> Result<(), Trouble> {
         let known = self.replica.all_last_seen();
         for sessions in known.chunks(TOGETHER) {
-            let unread = sessions.iter().filter(|(id, ..)| !self.replica.trusts(id));
+            // What is being written is known when that is done. To read it as well would make both notes void.
+            let unread = sessions.iter().filter(|(id, ..)| !self.replica.trusts(id) && !self.replica.holds(id));
             self.run(connection, unread.map(|(id, ..)| Request::Load(id.clone())).collect()).await?;
         }
         Ok(())

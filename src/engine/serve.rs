@@ -305,12 +305,13 @@ impl Service {
         batch.add(operation, sequence, request, token);
     }
 
-    /// Tells Redis of the renewals that are due, or of all.
+    /// Tells Redis of the renewals that are due, or of all. While too many wait for it, they stay where they are: one for a
+    /// session that is known.
     fn send_touches(&mut self, all: bool) {
-        loop {
+        while all || self.shared.queue.takes_renewals() {
             let mut batch = Batch::new(self.shared.observer.clone());
             for (id, deadline) in self.shared.replica.take_touches(all, TOUCHES) {
-                batch.add(NOBODY, self.shared.queue.next_sequence(), Request::Touch(id, deadline), None);
+                batch.add(NOBODY, self.shared.queue.next_renewal(), Request::Touch(id, deadline), None);
             }
             let is_last = batch.len() < TOUCHES;
             if !batch.is_empty() {
@@ -502,7 +503,8 @@ impl Shared {
 
     fn answer_jobs(&self, jobs: &[Job]) {
         if !jobs.is_empty() {
-            let operations = jobs.iter().map(|job| job.operation).collect();
+            let operations: Vec<_> = jobs.iter().map(|job| job.operation).collect();
+            self.queue.end_renewals(operations.iter().filter(|operation| **operation == NOBODY).count());
             let tickets = Tickets::all(operations, self.observer.clone());
             tickets.answer(jobs.iter().map(|job| self.answer_from_memory(job)));
         }

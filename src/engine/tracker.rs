@@ -8,7 +8,7 @@ use super::{Operation, Shared};
 use crate::clock::{Moment, Timestamp};
 use crate::error::Error;
 use crate::redis::{Connection, Reply, Request, Session, Trouble, Watch};
-use crate::replica::Token;
+use crate::replica::{Shown, Token};
 use crate::session::{Record, Save, SessionId};
 
 /// Takes note of what one connection is told.
@@ -62,12 +62,8 @@ impl Shared {
     /// session may wait for a read that is `shared`: whoever sends it answers them.
     pub(super) fn token(&self, connection: &Connection, request: &Request, shared: bool) -> Option<Token> {
         match request {
-            Request::Load(id) if connection.tracks() => Some(self.replica.begin_load(id, shared)),
-            Request::Save(id, save) if connection.tracks() && save.is_tracked() => Some(self.replica.begin_write(id)),
-            Request::Save(id, _) if connection.tracks() => {
-                self.replica.spoil(id);
-                None
-            }
+            Request::Load(id) if connection.tracks() => self.replica.begin_load(id, shared),
+            Request::Save(id, _) if connection.tracks() => Some(self.replica.begin_write(id)),
             Request::Save(id, _) | Request::Destroy(id) | Request::Bury(id) => {
                 self.replica.forget_known(id);
                 None
@@ -130,18 +126,17 @@ impl Shared {
         let deadline = record.and_then(|record| self.now().after(record.lifetime)).map(|deadline| {
             Timestamp(deadline.0.saturating_sub(u64::try_from(round_trip.as_millis()).unwrap_or(u64::MAX)))
         });
-        self.replica.enter(id, token, record.map(|record| record.text.as_str()), deadline);
+        let text = record.map(|record| record.text.as_str().into());
+        self.replica.enter(id, token, Shown { text, deadline }, true);
     }
 
     fn note_saved(&self, id: &SessionId, token: Option<Token>, save: &Save, reply: &Reply) {
-        let is_entered = match (token, reply) {
-            (Some(token), Reply::Done) => self.replica.enter(id, token, Some(&save.text), save.deadline),
-            (None, Reply::Untracked) => {
-                self.replica.note_written(id, &save.text, save.deadline);
-                true
-            }
-            _ => false,
-        };
+        let is_written = matches!(reply, Reply::Done | Reply::Untracked);
+        let is_entered = is_written
+            && token.is_some_and(|token| {
+                let shown = Shown { text: Some(save.text.as_str().into()), deadline: save.deadline };
+                self.replica.enter(id, token, shown, *reply == Reply::Done)
+            });
         // It may have been sent twice (see `Connection::run`), and reads that were sent between are of the time before it.
         if !is_entered {
             self.replica.forget_known(id);

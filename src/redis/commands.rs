@@ -336,7 +336,8 @@ impl Request {
     }
 }
 
-/// An ordinary write. A session that was loaded is written only if it is still there.
+/// An ordinary write. A session that was loaded is written only if it is still there. Redis does not keep track of it, which
+/// would cost more than to write it: the first read begins that.
 fn set(keys: &Keys, id: &SessionId, save: &Save, now: Timestamp) -> Cmd {
     let mut command = keys.key(id).command("SET", save.text.len() + 32);
     command.arg(&save.text);

@@ -29,7 +29,7 @@ pub use changes::{Lookup, Pending};
 use table::Table;
 pub use table::{Change, Kind, Sequence};
 use view::View;
-pub use view::{Found, Token};
+pub use view::{Found, Shown, Token};
 pub use words::Words;
 
 /// The table of one store. Every method is short and safe to call from the event loop's thread.

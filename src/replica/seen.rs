@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::table::Change;
-use super::view::{Found, Token, View};
+use super::view::{Found, Shown, Token, View};
 use super::words::Words;
 use super::{Replica, remaining, touches};
 use crate::clock::{Moment, Timestamp};
@@ -76,16 +76,7 @@ impl Replica {
 
     /// A session was destroyed in Redis: a request that still holds it must not bring it back, whatever happens to Redis.
     pub fn note_destroyed(&self, id: &SessionId) {
-        self.note_untracked(id, None, None);
-    }
-
-    /// A session was written to Redis, which does not tell of the next change.
-    pub fn note_written(&self, id: &SessionId, text: &str, deadline: Option<Timestamp>) {
-        self.note_untracked(id, Some(text.into()), deadline);
-    }
-
-    fn note_untracked(&self, id: &SessionId, text: Option<Arc<str>>, deadline: Option<Timestamp>) {
-        self.view().enter_untrusted(id, text, deadline, self.clock.now());
+        self.view().note_destroyed(id, self.clock.now());
         self.occupied.notify_one();
     }
 
@@ -144,8 +135,8 @@ impl Replica {
         self.view().touches.len()
     }
 
-    /// A session is about to be read. Others may wait for the same read when it is `shared`.
-    pub fn begin_load(&self, id: &SessionId, shared: bool) -> Token {
+    /// A session is about to be read. Others may wait for the same read when it is `shared`. `None`: nothing is to be noted.
+    pub fn begin_load(&self, id: &SessionId, shared: bool) -> Option<Token> {
         self.view().begin_load(id, shared)
     }
 
@@ -159,9 +150,10 @@ impl Replica {
         self.view().begin_write(id)
     }
 
-    /// Notes what Redis has. `None`: no such session. `false` when another change has spoiled the token.
-    pub fn enter(&self, id: &SessionId, token: Token, text: Option<&str>, deadline: Option<Timestamp>) -> bool {
-        let is_entered = self.view().enter(id, token, text.map(Arc::from), deadline, self.clock.now());
+    /// Notes what a command has shown, which Redis tells of the next change of when it is `tracked`. `false` when another
+    /// change has spoiled the token.
+    pub fn enter(&self, id: &SessionId, token: Token, shown: Shown, tracked: bool) -> bool {
+        let is_entered = self.view().enter(id, token, shown, tracked, self.clock.now());
         self.occupied.notify_one();
         is_entered
     }
@@ -169,11 +161,6 @@ impl Replica {
     /// A command is over that showed nothing to note.
     pub fn end(&self, id: &SessionId, token: Token) {
         self.view().end(id, token);
-    }
-
-    /// A session is about to be written without a token.
-    pub fn spoil(&self, id: &SessionId) {
-        self.view().spoil(id);
     }
 
     /// A session is about to be destroyed, or nobody knows what has become of it.

@@ -35,6 +35,25 @@ pub enum Found {
     },
 }
 
+/// What a command has shown: a text, `None` when there is no session, and when it ends.
+pub struct Shown {
+    /// Its text.
+    pub text: Option<Arc<str>>,
+    /// When it ends, `None` when it does not.
+    pub deadline: Option<Timestamp>,
+}
+
+/// What a command that is under way does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// It reads.
+    Load,
+    /// It reads, and others may wait for it.
+    SharedLoad,
+    /// It writes.
+    Write,
+}
+
 pub(super) struct View {
     pub(super) known: Known,
     pub(super) touches: Touches,
@@ -44,8 +63,8 @@ pub(super) struct View {
     slots: Vec<Option<SessionId>>,
     /// What JavaScript's steady clock is ahead of this one by, in milliseconds.
     ahead: f64,
-    /// Under way: the latest command of each session, and whether it is a read that others may wait for.
-    sent: HashMap<SessionId, (Token, bool)>,
+    /// Under way: the latest command of each session.
+    sent: HashMap<SessionId, (Token, Sent)>,
     /// The number of the connection that tells of changes. It moves on when that is lost.
     connection: u64,
     last_number: u64,
@@ -150,23 +169,19 @@ impl View {
         self.known.clear();
     }
 
-    /// A session is about to be read. Others may wait for the same read when it is `shared`.
-    pub(super) fn begin_load(&mut self, id: &SessionId, shared: bool) -> Token {
-        self.begin(id, shared)
-    }
-
-    /// A session is about to be written, and what comes of it noted.
-    pub(super) fn begin_write(&mut self, id: &SessionId) -> Token {
-        self.spoil(id);
-        self.begin(id, false)
+    /// A session is about to be read. Others may wait for the same read when it is `shared`. `None` while it is being
+    /// written: that shows more than the read, and must not be kept from saying so.
+    pub(super) fn begin_load(&mut self, id: &SessionId, shared: bool) -> Option<Token> {
+        let is_written = self.sent.get(id).is_some_and(|(_, sent)| *sent == Sent::Write);
+        (!is_written).then(|| self.begin(id, if shared { Sent::SharedLoad } else { Sent::Load }))
     }
 
     /// A session is about to be written: what is known of it is past, and what is being read may be. Until Redis has said
     /// what came of it, this is what was last seen.
-    pub(super) fn spoil(&mut self, id: &SessionId) {
-        self.sent.remove(id);
+    pub(super) fn begin_write(&mut self, id: &SessionId) -> Token {
         self.touches.remove(id);
         self.known.distrust(id);
+        self.begin(id, Sent::Write)
     }
 
     /// What is known of a session, and what is being read, is past. That there was none is remembered for an outage: a
@@ -180,46 +195,34 @@ impl View {
         }
     }
 
-    fn begin(&mut self, id: &SessionId, is_shared: bool) -> Token {
+    fn begin(&mut self, id: &SessionId, sent: Sent) -> Token {
         self.last_number += 1;
         let token = Token(self.last_number);
-        self.sent.insert(id.clone(), (token, is_shared));
+        self.sent.insert(id.clone(), (token, sent));
         token
     }
 
     /// The read that is under way for a session and still shows what is so.
     pub(super) fn load_under_way(&self, id: &SessionId) -> Option<Token> {
-        self.sent.get(id).filter(|(_, is_shared)| *is_shared).map(|(token, _)| *token)
+        self.sent.get(id).filter(|(_, sent)| *sent == Sent::SharedLoad).map(|(token, _)| *token)
     }
 
-    /// Notes what a command has shown. `false` when its token was spoiled.
-    pub(super) fn enter(
-        &mut self,
-        id: &SessionId,
-        token: Token,
-        text: Option<Arc<str>>,
-        deadline: Option<Timestamp>,
-        now: Timestamp,
-    ) -> bool {
+    /// Notes what a command has shown. It is trusted when Redis tells of the next change, and for an outage only when it is
+    /// not `tracked`. `false` when its token was spoiled.
+    pub(super) fn enter(&mut self, id: &SessionId, token: Token, shown: Shown, tracked: bool, now: Timestamp) -> bool {
         let is_whole = self.end(id, token);
         if is_whole {
             self.last_number += 1;
-            self.known.insert(id, Entry::new(text, deadline, self.last_number, self.connection), now);
+            let connection = if tracked { self.connection } else { NO_CONNECTION };
+            self.known.insert(id, Entry::new(shown.text, shown.deadline, self.last_number, connection), now);
         }
         is_whole
     }
 
-    /// A session was written, or destroyed, and Redis does not tell of the next change: it is remembered for an outage, and
-    /// nobody relies on it while Redis can be asked.
-    pub(super) fn enter_untrusted(
-        &mut self,
-        id: &SessionId,
-        text: Option<Arc<str>>,
-        deadline: Option<Timestamp>,
-        now: Timestamp,
-    ) {
+    /// A session was destroyed. Another client may make it anew, so nobody relies on it while Redis can be asked.
+    pub(super) fn note_destroyed(&mut self, id: &SessionId, now: Timestamp) {
         if !self.sent.contains_key(id) {
-            self.known.insert(id, Entry::new(text, deadline, 0, NO_CONNECTION), now);
+            self.known.insert(id, Entry::new(None, None, 0, NO_CONNECTION), now);
         }
     }
 

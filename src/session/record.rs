@@ -89,13 +89,6 @@ impl Save {
         matches!(self.base, Base::Any | Base::Text(_))
     }
 
-    /// Whether Redis is to tell of the next change. What was loaded will be read again soon. Of what is new nobody knows,
-    /// and to keep track of it would cost Redis more than to write it.
-    #[must_use]
-    pub fn is_tracked(&self) -> bool {
-        self.base != Base::None
-    }
-
     /// The text to write where `stored` stands instead of the base. `None` when what is stored is no session, or when the
     /// two cannot be merged: see [`merge`].
     #[must_use]

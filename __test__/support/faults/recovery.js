@@ -61,6 +61,24 @@ module.exports = () => {
     }
   })
 
+  test('P5 what was changed in an outage is known in the next one, however soon that comes', async () => {
+    const server = await ownRedis()
+    const proxy = await proxied(server.port)
+    const store = storeWith({ port: proxy.port })
+    await store.ready()
+    const ids = Array.from({ length: 3000 }, newId)
+    const all = (call) => Promise.all(ids.map(call))
+    await all((sid) => store.set(sid, sessionWith({ round: 0 })))
+    for (let round = 1; round <= 5; round++) {
+      await takeAway(proxy, store)
+      const found = await all((sid) => store.get(sid))
+      expect(found.filter((session) => session?.round !== round - 1)).toHaveLength(0)
+      await all((sid) => store.set(sid, sessionWith({ round })))
+      await proxy.accept()
+      await until(() => store.state === 'ready' && store.stats().unsaved === 0, { every: 1 })
+    }
+  })
+
   describe('P6 a session that waits does not outlive its deadline', () => {
     const LIFETIME_MS = 300
 
