@@ -210,3 +210,17 @@ test('a test that sets the time gets the right session', async () => {
   await two.set(sid, sessionWith({ n: 2 }))
   await until(async () => (await one.get(sid))?.n === 2)
 })
+
+test.each(['saved', 'made'])(
+  'P5 a session that was %s and read at once is known in the outage that follows',
+  async (how) => {
+    const { server, one } = await twoStores({ commandTimeoutMs: 100 })
+    const ids = Array.from({ length: 100 }, newId)
+    if (how === 'saved') await Promise.all(ids.map((sid) => one.set(sid, sessionWith({ n: 1 }))))
+    await Promise.all(ids.flatMap((sid) => [one.set(sid, sessionWith({ n: 2 })), one.get(sid)]))
+    await server.kill()
+    await until(() => one.state === 'degraded')
+    const found = await Promise.all(ids.map((sid) => one.get(sid)))
+    expect(found).toMatchObject(ids.map(() => ({ n: 2 })))
+  }
+)
