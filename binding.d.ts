@@ -9,21 +9,13 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
-/** Secrets: the first signs, all verify. */
+/** Secrets: the first signs, all verify. They are wiped when this goes. */
 export declare class NativeKeyRing {
   constructor(secrets: Array<NativeSecret>)
+  /** What the functions call this ring. */
+  get number(): number
   /** From now on these secrets, and no others. */
   rotate(secrets: Array<NativeSecret>): void
-  /**
-   * The id in the cookie of that name: a string when the first secret signed it, an object when an earlier one did.
-   * Else why there is none: 0 for no cookie, 1 for one that is not signed, 2 for a signature that no secret made, 3
-   * for an id that `plainIds` does not allow.
-   */
-  open(header: string, name: string, plainIds: boolean): number | string | NativeEarlier
-  /** A cookie's value for this id, not percent-encoded yet. */
-  seal(id: string): string
-  csrfToken(sessionId: string): string
-  verifyCsrf(sessionId: string, token: string): boolean
 }
 
 /** A listing in progress, for `next`. */
@@ -54,6 +46,8 @@ export declare class NativeStore {
  * text.
  */
 export declare function ask(store: number, operation: number, kind: number, id: string, text: string, lifetime: number, base: number | string): Reply
+
+export declare function csrfToken(ring: number, sessionId: string): string
 
 export declare function find(store: number, id: string, version: number): number
 
@@ -127,6 +121,16 @@ export interface NativeStats {
 /** 256 bits from the system's random source. */
 export declare function newSessionId(): string
 
+/**
+ * The id in the cookie of that name: a string when the first secret signed it, an object when an earlier one did.
+ * Else why there is none: 0 for no cookie, 1 for one that is not signed, 2 for a signature that no secret made, 3
+ * for an id that `plainIds` does not allow.
+ */
+export declare function openCookie(ring: number, header: string, name: string, plainIds: boolean): number | string | NativeEarlier
+
+/** A cookie's value for this id, not percent-encoded yet. */
+export declare function sealCookie(ring: number, id: string): string
+
 /** What a log may call this session. */
 export declare function sessionLogName(id: string): string
 
@@ -141,3 +145,5 @@ export declare function touch(store: number, id: string, lifetime: number): void
 
 /** Whether `signature` is what `sign` makes, compared in constant time. */
 export declare function verify(value: string, signature: string, secret: string | Uint8Array): boolean
+
+export declare function verifyCsrf(ring: number, sessionId: string, token: string): boolean
