@@ -9,21 +9,13 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
-/** Secrets: the first signs, all verify. */
+/** Secrets: the first signs, all verify. They are wiped when this goes. */
 export declare class NativeKeyRing {
   constructor(secrets: Array<NativeSecret>)
+  /** What the functions call this ring. */
+  get number(): number
   /** From now on these secrets, and no others. */
   rotate(secrets: Array<NativeSecret>): void
-  /**
-   * The id in the cookie of that name: a string when the first secret signed it, an object when an earlier one did.
-   * Else why there is none: 0 for no cookie, 1 for one that is not signed, 2 for a signature that no secret made, 3
-   * for an id that `plainIds` does not allow.
-   */
-  open(header: string, name: string, plainIds: boolean): number | string | NativeEarlier
-  /** A cookie's value for this id, not percent-encoded yet. */
-  seal(id: string): string
-  csrfToken(sessionId: string): string
-  verifyCsrf(sessionId: string, token: string): boolean
 }
 
 /** A listing in progress, for `next`. */
@@ -54,6 +46,8 @@ export declare class NativeStore {
  * text.
  */
 export declare function ask(store: number, operation: number, kind: number, id: string, text: string, lifetime: number, base: number | string): Reply
+
+export declare function csrfToken(ring: number, sessionId: string): string
 
 /**
  * The text of a session that is known without asking, its version, and how long it lives in milliseconds (infinite
@@ -130,10 +124,20 @@ export interface NativeStats {
 export declare function newSessionId(): string
 
 /**
+ * The id in the cookie of that name: a string when the first secret signed it, an object when an earlier one did.
+ * Else why there is none: 0 for no cookie, 1 for one that is not signed, 2 for a signature that no secret made, 3
+ * for an id that `plainIds` does not allow.
+ */
+export declare function openCookie(ring: number, header: string, name: string, plainIds: boolean): number | string | NativeEarlier
+
+/**
  * Renews sessions that are known: slot, version and lifetime of each. Returns the places of those that are not known any
  * more, when there are any.
  */
 export declare function renew(store: number, numbers: Float64Array): Array<number> | null
+
+/** A cookie's value for this id, not percent-encoded yet. */
+export declare function sealCookie(ring: number, id: string): string
 
 /** What a log may call this session. */
 export declare function sessionLogName(id: string): string
@@ -149,6 +153,8 @@ export declare function touch(store: number, id: string, lifetime: number): void
 
 /** Whether `signature` is what `sign` makes, compared in constant time. */
 export declare function verify(value: string, signature: string, secret: string | Uint8Array): boolean
+
+export declare function verifyCsrf(ring: number, sessionId: string, token: string): boolean
 
 /** The words of a store, which change as it does: see `replica/words.rs`. */
 export declare function words(store: number): Float64Array

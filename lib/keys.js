@@ -48,12 +48,15 @@ function toBytes(secret) {
  * Secrets as `[{ name, value }]`: `name` is what an error calls one. The first signs, all verify.
  */
 class KeyRing {
+  // Wipes the secrets when it goes. The number is what the addon calls it.
   #native
+  #number
   #secrets
 
   constructor(secrets) {
     this.#secrets = secrets.map(checkNamed)
     this.#native = called(() => new native.NativeKeyRing(this.#secrets))
+    this.#number = this.#native.number
   }
 
   /** The secrets themselves: express-session signs too. */
@@ -67,22 +70,22 @@ class KeyRing {
     this.#secrets = checked
   }
 
-  /** See the addon's `open`. */
+  /** See the addon's `openCookie`. */
   open(header, name, plainIds) {
-    return this.#native.open(header, name, plainIds)
+    return native.openCookie(this.#number, header, name, plainIds)
   }
 
   /** A cookie's value for this id, not percent-encoded yet. */
   seal(id) {
-    return this.#native.seal(id)
+    return native.sealCookie(this.#number, id)
   }
 
   csrfToken(id) {
-    return called(() => this.#native.csrfToken(id))
+    return called(() => native.csrfToken(this.#number, id))
   }
 
   verifyCsrf(id, token) {
-    return this.#native.verifyCsrf(id, token)
+    return native.verifyCsrf(this.#number, id, token)
   }
 }
 

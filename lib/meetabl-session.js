@@ -68,6 +68,7 @@ function meetablSession(options = {}) {
   const events = new SecurityEvents({ onSecurityEvent: given.onSecurityEvent, logger })
   const timeouts = given.timeouts === false ? null : new Timeouts(times, rolling)
   const isId = idCheck(given.idPattern)
+  const isPlain = plainCookie(name)
   const steps = [
     given.userAgent === false ? null : createGuard(given.userAgent ?? {}, events),
     given.csrf === false ? null : createProtection(given.csrf ?? {}, keys, events),
@@ -100,7 +101,10 @@ function meetablSession(options = {}) {
     const state = { id, isEarlier, isActivity, isLoaded: false, handledId: null }
     beforeHeaders(res, () => finish(req, res, state, { name, keys, events, timeouts }))
     const { end } = res
-    const restore = isPlain(req, state) ? nothing : present(req, id && `${name}=${encodeURIComponent(keys.seal(id))}`)
+    const restore =
+      id && !isEarlier && isPlain(req.headers.cookie)
+        ? nothing
+        : present(req, id && `${name}=${encodeURIComponent(keys.seal(id))}`)
     try {
       load(req, res, (error) => {
         restore()
@@ -120,8 +124,9 @@ function meetablSession(options = {}) {
     }
     noteLoad(req, state, events)
     const protect = () => {
+      const { sessionID } = req
       walk(steps, req, res, (refusal) => {
-        state.handledId = req.sessionID
+        state.handledId = sessionID
         next(refusal)
       })
     }
@@ -198,9 +203,11 @@ function isOutside(req, path) {
   return path !== '/' && !(req.originalUrl ?? req.url).startsWith(path)
 }
 
-// One cookie alone, signed by the first secret, can be read in one way only: there is nothing to hide.
-function isPlain({ headers, cookies, signedCookies }, { id, isEarlier }) {
-  return id !== null && !isEarlier && !cookies && !signedCookies && !headers.cookie.includes(';')
+// One cookie alone, as express-session writes it: when the first secret signed it, it can be read in one way only, and
+// there is nothing to hide.
+function plainCookie(name) {
+  const pattern = new RegExp(`^${name.replace(/\W/g, '\\$&')}=s%3A[\\w.%-]+$`)
+  return (header) => pattern.test(header)
 }
 
 /**
@@ -313,7 +320,7 @@ function whatHappened({ session, sessionID }, { isLoaded, handledId }, isNew) {
 }
 
 function setsCookie(res, name) {
-  return res.hasHeader('Set-Cookie') && setCookies(res).some((line) => line.startsWith(`${name}=`))
+  return res.getHeader('Set-Cookie') !== undefined && setCookies(res).some((line) => line.startsWith(`${name}=`))
 }
 
 module.exports = { meetablSession }

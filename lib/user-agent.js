@@ -23,17 +23,23 @@ const CHECKS = {
 /** Middleware for after express-session. */
 function userAgentGuard(options = {}) {
   const { onSecurityEvent, logger, ...rules } = checkOptions(options, { ...CHECKS, ...EVENT_OPTIONS })
-  return createGuard(rules, new SecurityEvents({ onSecurityEvent, logger }))
+  const guard = createGuard(rules, new SecurityEvents({ onSecurityEvent, logger }))
+
+  return function guardUserAgent(req, res, next) {
+    if (req.session) bindNewSessions(req.sessionStore)
+    guard(req, res, next)
+  }
 }
 
+/** The guard of a store whose new sessions are bound. */
 function createGuard(options, events) {
   const { mode = 'enforce' } = options
   const judge = createJudge(options)
 
-  return function guardUserAgent(req, res, next) {
-    if (!req.session) return next()
-    bindNewSessions(req.sessionStore)
-    const verdict = judge(req.session, req)
+  return (req, res, next) => {
+    const { session } = req
+    if (!session) return next()
+    const verdict = judge(session, req)
     if (verdict === 'agrees') return next()
     if (verdict === 'unbound') {
       bind(req, events)

@@ -1,4 +1,8 @@
 //! Signatures, session ids and CSRF tokens for JavaScript. Secrets come in and never go out.
+//!
+//! What requests need are functions of a ring's number, not methods: see `store.rs`.
+
+use std::cell::RefCell;
 
 use napi::bindgen_prelude::{Either, Either3, Uint8Array};
 use napi_derive::napi;
@@ -48,53 +52,98 @@ pub struct NativeEarlier {
     pub key: u32,
 }
 
-/// Secrets: the first signs, all verify.
+thread_local! {
+    /// The key rings of this JavaScript thread, by number. None is given twice: nobody may reach another's secrets by one.
+    static RINGS: RefCell<Vec<Option<KeyRing>>> = const { RefCell::new(Vec::new()) };
+}
+
+fn with_ring<T>(number: u32, call: impl FnOnce(&KeyRing) -> T) -> Result<T> {
+    RINGS.with_borrow(|rings| match rings.get(number as usize) {
+        Some(Some(ring)) => Ok(call(ring)),
+        _ => Err(Error::Internal.into()),
+    })
+}
+
+/// The id in the cookie of that name: a string when the first secret signed it, an object when an earlier one did.
+/// Else why there is none: 0 for no cookie, 1 for one that is not signed, 2 for a signature that no secret made, 3
+/// for an id that `plainIds` does not allow.
+#[napi(catch_unwind)]
+pub fn open_cookie(
+    ring: u32,
+    header: String,
+    name: String,
+    plain_ids: bool,
+) -> Result<Either3<u32, String, NativeEarlier>> {
+    with_ring(ring, |ring| match ring.open(&header, &name) {
+        Opened::Absent => Either3::A(0),
+        Opened::Unsigned => Either3::A(1),
+        Opened::Forged => Either3::A(2),
+        Opened::Signed { id, .. } if plain_ids && !is_plain_id(&id) => Either3::A(3),
+        Opened::Signed { id, key: 0 } => Either3::B(id),
+        Opened::Signed { id, key } => Either3::C(NativeEarlier { id, key: u32::try_from(key).unwrap_or(u32::MAX) }),
+    })
+}
+
+/// A cookie's value for this id, not percent-encoded yet.
+#[napi(catch_unwind)]
+pub fn seal_cookie(ring: u32, id: String) -> Result<String> {
+    with_ring(ring, |ring| ring.seal(&id))
+}
+
+#[napi(catch_unwind)]
+pub fn csrf_token(ring: u32, session_id: String) -> Result<String> {
+    Ok(with_ring(ring, |ring| ring.csrf_token(&session_id))??)
+}
+
+#[napi(catch_unwind)]
+pub fn verify_csrf(ring: u32, session_id: String, token: String) -> Result<bool> {
+    with_ring(ring, |ring| ring.verify_csrf(&session_id, &token).is_some())
+}
+
+/// Secrets: the first signs, all verify. They are wiped when this goes.
 #[napi]
-pub struct NativeKeyRing(KeyRing);
+pub struct NativeKeyRing {
+    number: u32,
+}
 
 #[napi]
 impl NativeKeyRing {
     #[napi(constructor, catch_unwind)]
     pub fn new(secrets: Vec<NativeSecret>) -> Result<Self> {
-        Ok(Self(key_ring(secrets)?))
+        let ring = key_ring(secrets)?;
+        let number = RINGS.with_borrow_mut(|rings| {
+            rings.push(Some(ring));
+            u32::try_from(rings.len() - 1)
+        });
+        Ok(Self { number: number.map_err(|_| Error::Internal)? })
+    }
+
+    /// What the functions call this ring.
+    #[napi(getter, catch_unwind)]
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// From now on these secrets, and no others.
     #[napi(catch_unwind)]
-    pub fn rotate(&mut self, secrets: Vec<NativeSecret>) -> Result<()> {
-        self.0 = key_ring(secrets)?;
+    pub fn rotate(&self, secrets: Vec<NativeSecret>) -> Result<()> {
+        self.set(Some(key_ring(secrets)?));
         Ok(())
     }
 
-    /// The id in the cookie of that name: a string when the first secret signed it, an object when an earlier one did.
-    /// Else why there is none: 0 for no cookie, 1 for one that is not signed, 2 for a signature that no secret made, 3
-    /// for an id that `plainIds` does not allow.
-    #[napi(catch_unwind)]
-    pub fn open(&self, header: String, name: String, plain_ids: bool) -> Either3<u32, String, NativeEarlier> {
-        match self.0.open(&header, &name) {
-            Opened::Absent => Either3::A(0),
-            Opened::Unsigned => Either3::A(1),
-            Opened::Forged => Either3::A(2),
-            Opened::Signed { id, .. } if plain_ids && !is_plain_id(&id) => Either3::A(3),
-            Opened::Signed { id, key: 0 } => Either3::B(id),
-            Opened::Signed { id, key } => Either3::C(NativeEarlier { id, key: u32::try_from(key).unwrap_or(u32::MAX) }),
-        }
+    fn set(&self, ring: Option<KeyRing>) {
+        // At the end of a thread the table may be gone already, and its secrets with it.
+        let _ = RINGS.try_with(|rings| {
+            if let Some(place) = rings.borrow_mut().get_mut(self.number as usize) {
+                *place = ring;
+            }
+        });
     }
+}
 
-    /// A cookie's value for this id, not percent-encoded yet.
-    #[napi(catch_unwind)]
-    pub fn seal(&self, id: String) -> String {
-        self.0.seal(&id)
-    }
-
-    #[napi(catch_unwind)]
-    pub fn csrf_token(&self, session_id: String) -> Result<String> {
-        Ok(self.0.csrf_token(&session_id)?)
-    }
-
-    #[napi(catch_unwind)]
-    pub fn verify_csrf(&self, session_id: String, token: String) -> bool {
-        self.0.verify_csrf(&session_id, &token).is_some()
+impl Drop for NativeKeyRing {
+    fn drop(&mut self) {
+        self.set(None);
     }
 }
 
