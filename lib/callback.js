@@ -128,7 +128,7 @@ class Operations {
       else next += RARE_VALUES[kind]
       try {
         if (kind === TEXT) this.#settle(operation, texts.slice(start, end), numbers[at + 3])
-        else if (kind === DONE) this.#settle(operation)
+        else if (kind === DONE) this.#settle(operation, numbers[at + 2])
         else this.#deliverOther(operation, kind, numbers[at + 2], rare.slice(first, next), notify)
       } catch (error) {
         // What a caller's callback throws is the process's to hear of, and no other callback's concern.

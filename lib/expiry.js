@@ -8,6 +8,9 @@ const LAST_YEAR_END = 253_402_300_800_000
 // The last moment that a date can hold, in milliseconds.
 const LAST_DATE = 8.64e15
 
+// In milliseconds.
+const LEAST_DRIFT = 20
+
 // JSON.stringify, in three fifths of the time for a usual session: V8 spends as much on one date as on all the rest.
 function stringify(session) {
   const { cookie } = session
@@ -53,14 +56,15 @@ function parseDate(text) {
  */
 function renewCookie(session, expires, life) {
   const live = Math.min(Date.now() + life, LAST_DATE)
-  if (!(Math.abs(live - expires) > drift(session.cookie.originalMaxAge))) return expires
+  const off = Math.abs(live - expires)
+  if (!(off > LEAST_DRIFT) || off <= drift(session.cookie.originalMaxAge)) return expires
   session.cookie.expires = new Date(live).toISOString()
   return live
 }
 
 // How far the live expiry may be from the stored one without a touch between them: the time the commands took.
 function drift(originalMaxAge) {
-  return Math.min(1000, Math.max(20, originalMaxAge / 100 || 0))
+  return Math.min(1000, Math.max(LEAST_DRIFT, originalMaxAge / 100 || 0))
 }
 
 module.exports = { expiryOf, renewCookie, stringify }

@@ -49,7 +49,7 @@ class Known {
     const kept = this.#trusted(sid, now)
     if (kept === undefined) return this.#ask(sid, now)
     this.hits++
-    return { text: kept.text, session: kept.copy(kept.end - now), life: Number.POSITIVE_INFINITY }
+    return { text: kept.text, session: kept.read(kept.end - now, this.#parse), life: Number.POSITIVE_INFINITY }
   }
 
   /** Moves the end of a session. Returns what is kept of it, undefined when that may not be trusted. */
@@ -58,6 +58,21 @@ class Known {
     const kept = this.#trusted(sid, now)
     if (kept !== undefined) kept.end = now + lifetime
     return kept
+  }
+
+  /**
+   * A session that is kept is about to be saved. Returns its slot, -1 without one, and what to call with the version that its
+   * text has when it was.
+   */
+  saving(sid, text, lifetime) {
+    const slot = this.#parsed?.recall(sid)?.slot ?? -1
+    const end = steady() + lifetime
+    const saved = (version) => {
+      if (this.#parsed.recall(sid)?.slot !== slot) return
+      const kept = this.#parsed.keep(sid, text)
+      if (kept !== undefined) Object.assign(kept, { version, end })
+    }
+    return { slot, saved }
   }
 
   #trusted(sid, now) {
@@ -72,10 +87,11 @@ class Known {
     if (reply === ASK) return undefined
     if (reply === MISSING) return null
     const [text, version, life] = reply
-    const session = this.#parsed?.find(sid, text)?.copy(life) ?? this.#parse(sid, text)
-    const kept = this.#parsed?.find(sid, text) ?? this.#parsed?.keep(sid, text, session)
-    if (kept !== undefined) Object.assign(kept, { version, end: now + life })
-    return { text, session, life }
+    const kept = this.#parsed?.keep(sid, text)
+    if (kept === undefined) return { text, session: this.#parse(sid, text), life }
+    kept.version = version
+    kept.end = now + life
+    return { text, session: kept.read(life, this.#parse), life: Number.POSITIVE_INFINITY }
   }
 }
 

@@ -10,39 +10,61 @@ const MOST_UNITS = 4 << 20
 const LONGEST = 16 << 10
 const DEEPEST = 32
 
-/** A parsed session, from which others are copied. */
+const DATA = { writable: true, enumerable: true, configurable: true }
+
+/** The text of a session, and what was parsed of it. */
 class Kept {
-  #session
-  #objects
-  #expires
+  #renews
+  #isRead = false
+  #session = null
+  #objects = null
+  #expires = Number.NaN
 
   // What lib/known.js has to know: the version that stands in the slot while it may be trusted, and the end on its clock.
   version = 0
   end = 0
 
-  /** A cookie's expiry follows the session's life when it `renews`. The slot is this session's alone. */
-  constructor({ sid, text, slot, session, renews }) {
+  /** The slot is this session's alone. A cookie's expiry follows the session's life when it `renews`. */
+  constructor(sid, text, slot, renews) {
     this.sid = sid
     this.text = text
     this.slot = slot
-    this.#objects = objectsIn(session)
-    this.#session = copy(session, this.#objects)
-    this.#expires = renews ? expiryOf(session) : Number.NaN
+    this.#renews = renews
   }
 
-  /** The session of one that lives so many milliseconds more, the caller's own. */
-  copy(life) {
-    if (this.#expires >= 0 && life < Number.POSITIVE_INFINITY) {
-      this.#expires = renewCookie(this.#session, this.#expires, life)
+  /**
+   * The session of one that lives so many milliseconds more, the caller's own. `parse(sid, text)` makes it, or null, for as
+   * long as there is nothing to copy.
+   */
+  read(life, parse) {
+    if (this.#session !== null) {
+      // NaN is not to be renewed.
+      if (this.#expires >= 0 && life < Number.POSITIVE_INFINITY) {
+        this.#expires = renewCookie(this.#session, this.#expires, life)
+      }
+      return copy(this.#session, this.#objects)
     }
-    return copy(this.#session, this.#objects)
+    const session = parse(this.sid, this.text)
+    if (session === null) return null
+    const expires = this.#renews && life < Number.POSITIVE_INFINITY ? expiryOf(session) : Number.NaN
+    if (expires >= 0) renewCookie(session, expires, life)
+    if (this.#isRead) this.#keep(session)
+    // What is read a second time will be read more often. Most is not: to copy it for later would be in vain.
+    this.#isRead = true
+    return session
+  }
+
+  #keep(session) {
+    if (depth(session) >= DEEPEST) return
+    this.#objects = objectsIn(session)
+    this.#session = copy(session, this.#objects)
+    if (this.#renews) this.#expires = expiryOf(session)
   }
 }
 
 class Parsed {
   #renews
   #free = Array.from({ length: MOST }, (_, slot) => slot)
-  #seen = new Set()
   #young = new Map()
   #old = new Map()
   #units = 0
@@ -68,34 +90,22 @@ class Parsed {
     return this.recall(sid)?.slot ?? this.#free.at(-1)
   }
 
-  /** What is kept of a session with this text. */
-  find(sid, text) {
-    const kept = this.recall(sid)
-    return kept !== undefined && kept.text === text ? kept : undefined
-  }
-
-  /** Whether a session that was just read is to be kept: one that is read a second time will be read more often. */
-  isWorthKeeping(sid) {
-    if (this.#seen.delete(sid)) return true
-    if (this.#seen.size >= MOST) this.#seen.clear()
-    this.#seen.add(sid)
-    return false
-  }
-
-  /** Keeps a parsed session. Returns undefined when it is too big. */
-  keep(sid, text, session) {
-    this.#forget(sid)
-    if (text.length > LONGEST || session === null || depth(session) >= DEEPEST) return undefined
-    // A piece of a long text would keep all of it.
-    const kept = new Kept({ sid, text: ` ${text}`.slice(1), slot: this.#free.pop(), session, renews: this.#renews })
+  /**
+   * Keeps the text of a session, as `own(text)`, and what was parsed of it when it is the same. Undefined when it is too long.
+   */
+  keep(sid, text, own = (text) => text) {
+    const former = this.recall(sid)
+    if (former?.text === text) return former
+    if (former !== undefined) this.#forget(former)
+    if (text.length > LONGEST) return undefined
+    const kept = new Kept(sid, own(text), this.#free.pop(), this.#renews)
     this.#put(kept)
     return kept
   }
 
-  #forget(sid) {
-    const kept = this.recall(sid)
-    if (kept === undefined) return
-    this.#young.delete(sid)
+  // It is among the younger: it was just recalled.
+  #forget(kept) {
+    this.#young.delete(kept.sid)
     this.#units -= kept.text.length
     this.#free.push(kept.slot)
   }
@@ -124,12 +134,12 @@ function depth(value) {
   return deepest + 1
 }
 
-/** Where in an object of JSON.parse's there are objects: pairs of a key and the same of what is there; null for none. */
+/** Where in an object of JSON.parse's there are objects: each key with the same of what is there; null for none. */
 function objectsIn(value) {
   const objects = []
   for (const key of Object.keys(value)) {
     const inner = value[key]
-    if (typeof inner === 'object' && inner !== null) objects.push([key, objectsIn(inner)])
+    if (typeof inner === 'object' && inner !== null) objects.push(key, objectsIn(inner))
   }
   return objects.length > 0 ? objects : null
 }
@@ -137,15 +147,14 @@ function objectsIn(value) {
 function copy(value, objects) {
   const made = Array.isArray(value) ? value.slice() : { ...value }
   if (objects === null) return made
-  for (const [key, inner] of objects) set(made, key, copy(value[key], inner))
+  for (let at = 0; at < objects.length; at += 2) {
+    const key = objects[at]
+    const inner = copy(value[key], objects[at + 1])
+    // A key of that name is data here, not the object's prototype.
+    if (key === '__proto__') Object.defineProperty(made, key, { ...DATA, value: inner })
+    else made[key] = inner
+  }
   return made
-}
-
-// A key of that name is data here, not the object's prototype.
-function set(object, key, value) {
-  if (key === '__proto__')
-    Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true })
-  else object[key] = value
 }
 
 module.exports = { Parsed }

@@ -19,12 +19,17 @@ const TOGETHER = 16
 // grow without end, and copying so much takes longer than a crossing.
 const MOST_UNITS = 1 << 20
 
-const FIELDS = 6
+const FIELDS = 7
 const RENEWAL_FIELDS = 3
 
 // In the place of the text that a session was made from: there is none, or whatever the session has become is replaced.
 const NO_BASE = -1
 const ANY_BASE = -2
+
+// In the place of a slot: what is saved is not kept.
+const NO_SLOT = -1
+
+const NOTHING = { base: NO_BASE, slot: NO_SLOT }
 
 class Requests {
   #store
@@ -48,20 +53,20 @@ class Requests {
   }
 
   get(operation, id) {
-    return this.#add(operation, GET, id, '', 0, NO_BASE)
+    return this.#add(operation, GET, id, '', 0, NOTHING)
   }
 
-  /** `base`: the text that the session was made from, or NO_BASE or ANY_BASE. */
-  set(operation, id, text, lifetime, base) {
-    return this.#add(operation, SET, id, text, lifetime, base)
+  /** `base`: the text that the session was made from, or NO_BASE or ANY_BASE. `slot`: as in lib/parsed.js, or NO_SLOT. */
+  set(operation, id, text, lifetime, { base, slot }) {
+    return this.#add(operation, SET, id, text, lifetime, { base, slot })
   }
 
   touch(operation, id, lifetime) {
-    return this.#add(operation, TOUCH, id, '', lifetime, NO_BASE)
+    return this.#add(operation, TOUCH, id, '', lifetime, NOTHING)
   }
 
   destroy(operation, id) {
-    return this.#add(operation, DESTROY, id, '', 0, NO_BASE)
+    return this.#add(operation, DESTROY, id, '', 0, NOTHING)
   }
 
   /** Renews a session of lib/known.js. Nobody waits for it. */
@@ -106,7 +111,7 @@ class Requests {
   }
 
   // Returns the addon's reply, null for one that comes later.
-  #add(operation, kind, id, text, lifetime, base) {
+  #add(operation, kind, id, text, lifetime, { base, slot }) {
     // What was asked for first takes effect first.
     this.#sendRenewals()
     const hasBase = typeof base === 'string'
@@ -126,6 +131,7 @@ class Requests {
     this.#numbers[at + 3] = text.length
     this.#numbers[at + 4] = lifetime
     this.#numbers[at + 5] = hasBase ? base.length : base
+    this.#numbers[at + 6] = slot
     this.#count++
     if (units > MOST_UNITS) this.#sendAlone()
     else if (this.#count === TOGETHER) this.send()
@@ -143,4 +149,4 @@ class Requests {
   }
 }
 
-module.exports = { ANY_BASE, NO_BASE, Requests }
+module.exports = { ANY_BASE, NO_BASE, NO_SLOT, Requests }

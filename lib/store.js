@@ -16,7 +16,7 @@ const { Known } = require('./known')
 const { listing } = require('./listing')
 const { createLog } = require('./logger')
 const { Parsed } = require('./parsed')
-const { Requests } = require('./requests')
+const { NO_BASE, NO_SLOT, Requests } = require('./requests')
 
 // The addon's reply when nothing has to be done.
 const ANSWERED = []
@@ -33,6 +33,7 @@ class RedisStore extends Store {
   #bases
   #parsed = null
   #known = null
+  #readJson = (sid, text) => this.#parse(sid, text)
   #skipWhenDown = false
   #writing = new Writing()
 
@@ -66,7 +67,7 @@ class RedisStore extends Store {
     // Nobody knows how to copy what another serializer makes.
     if (serializer === JSON) this.#parsed = new Parsed(typeof ttl !== 'function')
     if (config.cache) {
-      this.#known = new Known(this.#number, this.#parsed, (sid, text) => this.#parse(sid, text))
+      this.#known = new Known(this.#number, this.#parsed, this.#readJson)
     }
     this.#bases = new Bases(concurrency === 'merge' && serializer === JSON)
   }
@@ -82,6 +83,7 @@ class RedisStore extends Store {
   }
 
   set(sid, session, callback) {
+    let known
     return this.#change(
       callback,
       sid,
@@ -90,11 +92,17 @@ class RedisStore extends Store {
         if (lifetime <= 0) return this.#requests.destroy(operation, checkId(sid))
         const text = this.#write(session)
         const life = this.disableTTL ? Number.POSITIVE_INFINITY : lifetime
-        const reply = this.#requests.set(operation, checkId(sid), text, life, this.#bases.get(sid, session))
+        const base = this.#bases.get(sid, session)
+        // What is new, Redis does not tell of.
+        if (base !== NO_BASE) known = this.#known?.saving(sid, text, life)
+        const reply = this.#requests.set(operation, checkId(sid), text, life, { base, slot: known?.slot ?? NO_SLOT })
         this.#bases.saving(sid, session, text)
         return reply
       },
-      () => this.#bases.saved(session),
+      (version) => {
+        this.#bases.saved(session)
+        if (version > 0) known.saved(version)
+      },
       () => this.#bases.failed(session)
     )
   }
@@ -137,9 +145,9 @@ class RedisStore extends Store {
         if (isUnderWay) this.#writing.add(sid)
         return reply
       },
-      () => {
+      (version) => {
         end()
-        succeeded()
+        succeeded(version)
       },
       () => {
         end()
@@ -261,13 +269,10 @@ class RedisStore extends Store {
 
   /** The session in a stored text, with its live expiry; null when there is none in it. */
   #read(sid, text, life) {
-    const kept = this.#parsed?.find(sid, text)
-    if (kept !== undefined) {
-      return this.#loaded(sid, { text: kept.text, session: kept.copy(life), life: Number.POSITIVE_INFINITY })
-    }
-    const session = this.#parse(sid, text)
-    if (this.#parsed?.isWorthKeeping(sid)) this.#parsed.keep(sid, text, session)
-    return this.#loaded(sid, { text, session, life })
+    const kept = this.#parsed?.keep(sid, text, whole)
+    if (kept === undefined) return this.#loaded(sid, { text, session: this.#parse(sid, text), life })
+    const session = kept.read(life, this.#readJson)
+    return this.#loaded(sid, { text: kept.text, session, life: Number.POSITIVE_INFINITY })
   }
 
   #loaded(sid, { text, session, life }) {
@@ -390,6 +395,11 @@ class Writing {
   has(sid) {
     return this.#counts.size > 0 && this.#counts.has(sid)
   }
+}
+
+// A text that is a piece of a longer one keeps all of that in memory.
+function whole(piece) {
+  return ` ${piece}`.slice(1)
 }
 
 function checkOptions(options) {

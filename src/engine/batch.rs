@@ -150,7 +150,7 @@ impl Shared {
         reply: Result<Reply, Error>,
     ) -> Result<Outcome, Error> {
         let (id, reply) = (request.id(), reply?);
-        self.note(request, call.token, &reply, seen.tracks, seen.round_trip);
+        let version = self.note(request, call.token, &reply, seen.tracks, seen.round_trip);
         match (request, reply) {
             // Changed in memory since it was sent, because an answer before this one did not come.
             (Request::Load(_), _) if self.replica.holds(id) => self.answer_request_from_memory(request, call.sequence),
@@ -160,7 +160,7 @@ impl Shared {
                 if reply == Reply::Gone {
                     self.refuse(id);
                 }
-                Ok(Outcome::Done)
+                Ok(version.map_or(Outcome::Done, Outcome::Kept))
             }
             _ => Ok(Outcome::Done),
         }

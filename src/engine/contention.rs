@@ -128,7 +128,7 @@ async fn write(shared: &Shared, connection: &Connection, id: &SessionId, group: 
         shared.report_unreadable(id, "it is no JSON object");
         return Written::Gone;
     };
-    let save = Save { text: text.clone(), deadline: last.save.deadline, base: Base::Text(stored.to_owned()) };
+    let save = Save::new(text.clone(), last.save.deadline, Base::Text(stored.to_owned()));
     let mut replies = shared.run(connection, vec![Request::Save(id.clone(), save)]).await;
     match replies.as_mut().map(Vec::pop) {
         Ok(Some(Ok(Reply::Done | Reply::Untracked | Reply::Loaded(_)))) => Written::As(text),

@@ -64,6 +64,8 @@ pub enum Answer {
 pub enum Outcome {
     /// It was done.
     Done,
+    /// The session was written, and what JavaScript keeps of it has this version.
+    Kept(u64),
     /// The session that was asked for, if there is one.
     Session(Option<Record>),
     /// A number of sessions.

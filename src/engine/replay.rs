@@ -127,7 +127,7 @@ impl Pending {
     fn request(&self, marks: bool) -> Request {
         match &self.change {
             Change::Save { text, base } => {
-                let save = Save { text: text.to_string(), deadline: self.deadline, base: base.clone() };
+                let save = Save::new(text.to_string(), self.deadline, base.clone());
                 Request::Save(self.id.clone(), save)
             }
             Change::Destroy if marks => Request::Bury(self.id.clone()),

@@ -98,7 +98,7 @@ impl Shared {
         replies
     }
 
-    /// Notes what a reply shows.
+    /// Notes what a reply shows. Returns the version of what was written, when JavaScript may keep it.
     pub(super) fn note(
         &self,
         request: &Request,
@@ -106,18 +106,19 @@ impl Shared {
         reply: &Reply,
         tracks: bool,
         round_trip: Duration,
-    ) {
+    ) -> Option<u64> {
         match (request, reply) {
             (Request::Load(id), Reply::Loaded(Session::Found(record))) => {
                 self.note_loaded(id, token, Some(record), round_trip);
             }
             (Request::Load(id), Reply::Loaded(Session::Missing)) => self.note_loaded(id, token, None, round_trip),
-            (Request::Save(id, save), reply) if tracks => self.note_saved(id, token, save, reply),
+            (Request::Save(id, save), reply) if tracks => return self.note_saved(id, token, save, reply),
             (Request::Destroy(id) | Request::Bury(id), _) => self.replica.note_destroyed(id),
             // Redis does not tell of the next change, or has no such session any more.
             (Request::Touch(id, _), Reply::Untracked | Reply::Gone) => drop(self.replica.invalidate(id)),
             _ => {}
         }
+        None
     }
 
     /// Notes what Redis had at the latest when it was asked.
@@ -127,19 +128,19 @@ impl Shared {
             Timestamp(deadline.0.saturating_sub(u64::try_from(round_trip.as_millis()).unwrap_or(u64::MAX)))
         });
         let text = record.map(|record| record.text.as_str().into());
-        self.replica.enter(id, token, Shown { text, deadline }, true);
+        self.replica.enter(id, token, Shown { text, deadline, slot: None }, true);
     }
 
-    fn note_saved(&self, id: &SessionId, token: Option<Token>, save: &Save, reply: &Reply) {
+    fn note_saved(&self, id: &SessionId, token: Option<Token>, save: &Save, reply: &Reply) -> Option<u64> {
         let is_written = matches!(reply, Reply::Done | Reply::Untracked);
-        let is_entered = is_written
-            && token.is_some_and(|token| {
-                let shown = Shown { text: Some(save.text.as_str().into()), deadline: save.deadline };
-                self.replica.enter(id, token, shown, *reply == Reply::Done)
-            });
+        let version = token.filter(|_| is_written).and_then(|token| {
+            let shown = Shown { text: Some(save.text.as_str().into()), deadline: save.deadline, slot: save.slot };
+            self.replica.enter(id, token, shown, *reply == Reply::Done)
+        });
         // It may have been sent twice (see `Connection::run`), and reads that were sent between are of the time before it.
-        if !is_entered {
+        if version.is_none() {
             self.replica.forget_known(id);
         }
+        version.filter(|_| save.slot.is_some() && *reply == Reply::Done)
     }
 }

@@ -8,9 +8,12 @@ use crate::redis::Request;
 use crate::session::{Base, Lifetime, Save, SessionId, utf8_of};
 
 /// Numbers for each call: operation, what is asked for, lengths of its id and its text in UTF-16 units, lifetime in
-/// milliseconds (infinite for no end), and what the session was made from: the length of the end of its text that is the
-/// base, or one of [`NO_BASE`] and [`ANY_BASE`].
-const FIELDS: usize = 6;
+/// milliseconds (infinite for no end), what the session was made from (the length of the end of its text that is the base, or
+/// one of [`NO_BASE`] and [`ANY_BASE`]), and the slot in which JavaScript looks for it, or [`NO_SLOT`].
+const FIELDS: usize = 7;
+
+/// JavaScript keeps nothing of the session.
+const NO_SLOT: f64 = -1.0;
 
 /// The session is new.
 const NO_BASE: f64 = -1.0;
@@ -30,7 +33,7 @@ pub fn request(
     let id = SessionId::parse(id)?;
     match kind {
         0 => Ok(Request::Load(id)),
-        1 => Ok(Request::Save(id, Save { text, deadline: now.after(Lifetime::from_millis(lifetime)?), base })),
+        1 => Ok(Request::Save(id, Save::new(text, now.after(Lifetime::from_millis(lifetime)?), base))),
         2 => Ok(Request::Touch(id, now.after(Lifetime::from_millis(lifetime)?))),
         3 => Ok(Request::Destroy(id)),
         _ => Err(Error::Internal),
@@ -67,16 +70,20 @@ impl Iterator for Packed {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "operation, kind and lengths are small whole numbers, written by lib/requests.js"
+        reason = "operation, kind, lengths and slot are small whole numbers, written by lib/requests.js"
     )]
     fn next(&mut self) -> Option<Self::Item> {
         let mut number = || self.numbers.next();
         let (operation, kind, id, text, lifetime) = (number()?, number()?, number()?, number()?, number()?);
-        let base = number()?;
+        let (base, slot) = (number()?, number()?);
         let id = utf8_of(self.ids.take(id as usize));
         let text = utf8_of(self.texts.take(text as usize));
         let base = base_of(base, || utf8_of(self.texts.take(base as usize)));
-        Some((operation as Operation, request(kind as u32, id, text, lifetime, base, self.now)))
+        let mut request = request(kind as u32, id, text, lifetime, base, self.now);
+        if let Ok(Request::Save(_, save)) = &mut request {
+            save.slot = (slot > NO_SLOT).then_some(slot as u32);
+        }
+        Some((operation as Operation, request))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -30,6 +30,7 @@ pub type Rare = Either3<f64, String, Vec<String>>;
 /// What a result is. Its place in this list is the number that crosses.
 #[derive(Clone, Copy)]
 enum Kind {
+    /// In the place of the length: the version of a session that JavaScript keeps, else 0.
     Done,
     Nothing,
     /// The text is the next piece of `texts`.
@@ -80,6 +81,7 @@ impl Batch {
     fn push_outcome(&mut self, operation: Operation, outcome: Outcome) {
         match outcome {
             Outcome::Done => self.push(operation, Kind::Done, 0.0, 0.0),
+            Outcome::Kept(version) => self.push(operation, Kind::Done, to_f64(version), 0.0),
             Outcome::Session(None) | Outcome::Entries(None) => self.push(operation, Kind::Nothing, 0.0, 0.0),
             Outcome::Session(Some(record)) => self.push_text(operation, &record.text, life(record.lifetime)),
             Outcome::Count(count) => self.push(operation, Kind::Number, to_f64(count), 0.0),

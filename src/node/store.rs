@@ -303,7 +303,7 @@ impl Drop for NativeStore {
 fn reply(answer: std::result::Result<Answer, Error>) -> Result<Reply> {
     let Answer::Now(outcome) = answer? else { return Ok(None) };
     Ok(Some(match outcome {
-        Outcome::Done => Vec::new(),
+        Outcome::Done | Outcome::Kept(_) => Vec::new(),
         Outcome::Session(None) | Outcome::Entries(None) => vec![Either4::A(Null)],
         Outcome::Session(Some(record)) => {
             vec![Either4::C(record.text), Either4::B(life(record.lifetime))]

@@ -74,7 +74,7 @@ impl Replica {
                 if *held > sequence =>
             {
                 // It comes late: what was made of the session since is the later save. And Redis may not even have this.
-                let later = Save { text: text.to_string(), deadline: *deadline, base: save.base.clone() };
+                let later = Save::new(text.to_string(), *deadline, save.base.clone());
                 let text = if matches!(save.base, Base::Text(_)) { later.merged_with(&save.text) } else { None };
                 // The base of the earliest is what Redis had for certain.
                 let base = if *base == Base::None || *held_first < sequence { base.clone() } else { save.base.clone() };
@@ -295,7 +295,7 @@ mod tests {
     }
 
     fn new(text: &str, deadline: u64) -> Save {
-        Save { text: text.to_owned(), deadline: Some(Timestamp(deadline)), base: Base::None }
+        Save::new(text.to_owned(), Some(Timestamp(deadline)), Base::None)
     }
 
     fn record(text: &str, millis: u64) -> Record {

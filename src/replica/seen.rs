@@ -23,7 +23,8 @@ impl Replica {
         if let Found::Text { version, .. } = &found
             && let Ok(id) = SessionId::parse(id)
         {
-            view.keep(slot, id, *version, moment, steady);
+            view.keep(slot, id, *version);
+            view.set_clock(moment, steady);
         }
         found
     }
@@ -150,12 +151,12 @@ impl Replica {
         self.view().begin_write(id)
     }
 
-    /// Notes what a command has shown, which Redis tells of the next change of when it is `tracked`. `false` when another
-    /// change has spoiled the token.
-    pub fn enter(&self, id: &SessionId, token: Token, shown: Shown, tracked: bool) -> bool {
-        let is_entered = self.view().enter(id, token, shown, tracked, self.clock.now());
+    /// Notes what a command has shown, which Redis tells of the next change of when it is `tracked`. Returns its version, `None`
+    /// when another change has spoiled the token.
+    pub fn enter(&self, id: &SessionId, token: Token, shown: Shown, tracked: bool) -> Option<u64> {
+        let version = self.view().enter(id, token, shown, tracked, self.clock.now());
         self.occupied.notify_one();
-        is_entered
+        version
     }
 
     /// A command is over that showed nothing to note.

@@ -48,7 +48,7 @@ mod tests {
         let replica = Replica::new(clock.clone(), 1 << 30, Duration::from_secs(1), None);
         for n in 0..2500u64 {
             let id = SessionId::parse(format!("session-{n}")).expect("a usable id");
-            let save = Save { text: "text".to_owned(), deadline: Some(Timestamp(n + 1)), base: Base::None };
+            let save = Save::new("text".to_owned(), Some(Timestamp(n + 1)), Base::None);
             replica.save(&id, &save, true, n).expect("there is room");
         }
         clock.advance(2000);

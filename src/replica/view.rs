@@ -41,6 +41,8 @@ pub struct Shown {
     pub text: Option<Arc<str>>,
     /// When it ends, `None` when it does not.
     pub deadline: Option<Timestamp>,
+    /// Where JavaScript looks whether it is still so.
+    pub slot: Option<u32>,
 }
 
 /// What a command that is under way does.
@@ -96,8 +98,8 @@ impl View {
         }
     }
 
-    /// JavaScript keeps this version of a session beside a slot, and its steady clock shows this.
-    pub(super) fn keep(&mut self, slot: u32, id: SessionId, version: u64, moment: Moment, steady: f64) {
+    /// JavaScript keeps this version of a session beside a slot.
+    pub(super) fn keep(&mut self, slot: u32, id: SessionId, version: u64) {
         let at = slot as usize;
         let Some(mark) = Mark::new(&self.words, slot, version) else { return };
         self.known.mark(&id, Some(mark));
@@ -105,6 +107,10 @@ impl View {
             self.slots.resize(at + 1, None);
         }
         self.slots[at] = Some(id);
+    }
+
+    /// JavaScript's steady clock shows this.
+    pub(super) fn set_clock(&mut self, moment: Moment, steady: f64) {
         self.ahead = steady - moment.steady_millis();
         self.show_lease();
     }
@@ -208,15 +214,26 @@ impl View {
     }
 
     /// Notes what a command has shown. It is trusted when Redis tells of the next change, and for an outage only when it is
-    /// not `tracked`. `false` when its token was spoiled.
-    pub(super) fn enter(&mut self, id: &SessionId, token: Token, shown: Shown, tracked: bool, now: Timestamp) -> bool {
-        let is_whole = self.end(id, token);
-        if is_whole {
-            self.last_number += 1;
-            let connection = if tracked { self.connection } else { NO_CONNECTION };
-            self.known.insert(id, Entry::new(shown.text, shown.deadline, self.last_number, connection), now);
+    /// not `tracked`. Returns its version, `None` when its token was spoiled.
+    pub(super) fn enter(
+        &mut self,
+        id: &SessionId,
+        token: Token,
+        shown: Shown,
+        tracked: bool,
+        now: Timestamp,
+    ) -> Option<u64> {
+        if !self.end(id, token) {
+            return None;
         }
-        is_whole
+        self.last_number += 1;
+        let version = self.last_number;
+        let connection = if tracked { self.connection } else { NO_CONNECTION };
+        self.known.insert(id, Entry::new(shown.text, shown.deadline, version, connection), now);
+        if let Some(slot) = shown.slot.filter(|_| tracked) {
+            self.keep(slot, id.clone(), version);
+        }
+        Some(version)
     }
 
     /// A session was destroyed. Another client may make it anew, so nobody relies on it while Redis can be asked.

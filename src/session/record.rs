@@ -80,9 +80,17 @@ pub struct Save {
     pub deadline: Option<Timestamp>,
     /// What it was made from.
     pub base: Base,
+    /// Where JavaScript looks whether what it kept of this text is still so, if it keeps anything.
+    pub slot: Option<u32>,
 }
 
 impl Save {
+    /// One of which JavaScript keeps nothing.
+    #[must_use]
+    pub fn new(text: String, deadline: Option<Timestamp>, base: Base) -> Self {
+        Self { text, deadline, base, slot: None }
+    }
+
     /// Whether it is worth nothing once that session is gone.
     #[must_use]
     pub fn is_of_a_loaded_session(&self) -> bool {
