@@ -211,6 +211,17 @@ test('a test that sets the time gets the right session', async () => {
   await until(async () => (await one.get(sid))?.n === 2)
 })
 
+test('P5 a session that was saved twice at once is known in the outage that follows', async () => {
+  const { server, one } = await twoStores({ commandTimeoutMs: 100 })
+  const sid = newId()
+  await one.set(sid, sessionWith({ n: 1 }))
+  const [first, second] = [await one.get(sid), await one.get(sid)]
+  await Promise.all([one.set(sid, Object.assign(first, { a: 1 })), one.set(sid, Object.assign(second, { b: 1 }))])
+  await server.kill()
+  await until(() => one.state === 'degraded')
+  expect(await one.get(sid)).toMatchObject({ n: 1, a: 1, b: 1 })
+})
+
 test.each(['saved', 'made'])(
   'P5 a session that was %s and read at once is known in the outage that follows',
   async (how) => {

@@ -137,9 +137,8 @@ impl Shared {
             let shown = Shown { text: Some(save.text.as_str().into()), deadline: save.deadline, slot: save.slot };
             self.replica.enter(id, token, shown, *reply == Reply::Done)
         });
-        // It may have been sent twice (see `Connection::run`), and reads that were sent between are of the time before it.
         if version.is_none() {
-            self.replica.forget_known(id);
+            self.replica.forget_unless_written(id);
         }
         version.filter(|_| save.slot.is_some() && *reply == Reply::Done)
     }

@@ -169,6 +169,14 @@ impl Replica {
         self.view().forget(id);
     }
 
+    /// Nobody knows what has become of a session, unless a later write is under way: that will tell.
+    pub fn forget_unless_written(&self, id: &SessionId) {
+        let mut view = self.view();
+        if !view.is_written(id) {
+            view.forget(id);
+        }
+    }
+
     /// Another client changed a session. `true` when it was known.
     pub fn invalidate(&self, id: &SessionId) -> bool {
         self.view().invalidate(id)

@@ -178,8 +178,12 @@ impl View {
     /// A session is about to be read. Others may wait for the same read when it is `shared`. `None` while it is being
     /// written: that shows more than the read, and must not be kept from saying so.
     pub(super) fn begin_load(&mut self, id: &SessionId, shared: bool) -> Option<Token> {
-        let is_written = self.sent.get(id).is_some_and(|(_, sent)| *sent == Sent::Write);
-        (!is_written).then(|| self.begin(id, if shared { Sent::SharedLoad } else { Sent::Load }))
+        (!self.is_written(id)).then(|| self.begin(id, if shared { Sent::SharedLoad } else { Sent::Load }))
+    }
+
+    /// Whether a write is under way.
+    pub(super) fn is_written(&self, id: &SessionId) -> bool {
+        self.sent.get(id).is_some_and(|(_, sent)| *sent == Sent::Write)
     }
 
     /// A session is about to be written: what is known of it is past, and what is being read may be. Until Redis has said
