@@ -11,7 +11,7 @@ export function drawChart({ store, distance, commands }) {
   const panels = [
     { title: 'Event loop, µs per operation', bars: store.filter(({ name }) => name !== 'get, no such session') },
     {
-      title: `Added to a request, ms (Redis ${far} ms away)`,
+      title: `Added ms, Redis ${far} ms away`,
       bars: distance.filter(({ roundTrip }) => roundTrip === far).map((bar) => ({ ...bar, name: bar.kind }))
     },
     { title: 'Redis commands per request', bars: [{ name: 'unmodified', ...commands }] }
@@ -31,7 +31,7 @@ export function drawChart({ store, distance, commands }) {
 
 function combine(panels) {
   const width = 100 / panels.length
-  const left = (n) => `${n * width + 1}%`
+  const left = (n) => `${n * width + 2}%`
   return {
     title: panels.map(({ title }, n) => ({ text: title, left: left(n), top: 10, textStyle: { fontSize: 14 } })),
     grid: panels.map((_, n) => ({

@@ -1,11 +1,14 @@
 //! Calls on their way in. Many cross together as three values: numbers in one typed array, ids joined to one string, and
 //! texts joined to another. They are taken apart on the engine's thread.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use crate::clock::Timestamp;
 use crate::engine::Operation;
 use crate::error::Error;
 use crate::redis::Request;
-use crate::session::{Base, Lifetime, Save, SessionId, utf8_of};
+use crate::session::{Base, Lifetime, Save, SessionId, ascii, utf8_of};
 
 /// Numbers for each call: operation, what is asked for, lengths of its id and its text in UTF-16 units, lifetime in
 /// milliseconds (infinite for no end), what the session was made from (the length of the end of its text that is the base, or
@@ -24,7 +27,7 @@ const ANY_BASE: f64 = -2.0;
 /// Makes a request of what JavaScript calls by number.
 pub fn request(
     kind: u32,
-    id: String,
+    id: impl AsRef<str> + Into<Arc<str>>,
     text: String,
     lifetime: f64,
     base: Base,
@@ -76,9 +79,9 @@ impl Iterator for Packed {
         let mut number = || self.numbers.next();
         let (operation, kind, id, text, lifetime) = (number()?, number()?, number()?, number()?, number()?);
         let (base, slot) = (number()?, number()?);
-        let id = utf8_of(self.ids.take(id as usize));
-        let text = utf8_of(self.texts.take(text as usize));
-        let base = base_of(base, || utf8_of(self.texts.take(base as usize)));
+        let id = self.ids.take(id as usize);
+        let text = self.texts.take(text as usize).into_owned();
+        let base = base_of(base, || self.texts.take(base as usize).into_owned());
         let mut request = request(kind as u32, id, text, lifetime, base, self.now);
         if let Ok(Request::Save(_, save)) = &mut request {
             save.slot = (slot > NO_SLOT).then_some(slot as u32);
@@ -96,18 +99,23 @@ impl ExactSizeIterator for Packed {}
 
 /// Joined strings, taken piece by piece.
 struct Units {
-    all: Vec<u16>,
+    units: Vec<u16>,
+    /// The same, when all of it is ASCII, as most is: then a unit is a byte. Looked at on the engine's thread.
+    ascii: Option<Option<String>>,
     taken: usize,
 }
 
 impl Units {
-    fn new(all: &[u16]) -> Self {
-        Self { all: all.to_vec(), taken: 0 }
+    fn new(units: &[u16]) -> Self {
+        Self { units: units.to_vec(), ascii: None, taken: 0 }
     }
 
-    fn take(&mut self, length: usize) -> &[u16] {
+    fn take(&mut self, length: usize) -> Cow<'_, str> {
         let start = self.taken;
-        self.taken = (start + length).min(self.all.len());
-        &self.all[start..self.taken]
+        self.taken = (start + length).min(self.units.len());
+        match self.ascii.get_or_insert_with(|| ascii(&self.units)) {
+            Some(text) => Cow::Borrowed(&text[start..self.taken]),
+            None => Cow::Owned(utf8_of(&self.units[start..self.taken])),
+        }
     }
 }

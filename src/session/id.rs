@@ -20,8 +20,8 @@ impl SessionId {
     ///
     /// [`Error::InvalidSessionId`] when it is empty, too long, or holds a control character, a line separator or a
     /// lone surrogate: such an id was made by no application and could only do harm in a log or a terminal.
-    pub fn parse(text: impl Into<String>) -> Result<Self, Error> {
-        let text = text.into();
+    pub fn parse(id: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, Error> {
+        let text = id.as_ref();
         // U+FFFD is what a lone surrogate of JavaScript's becomes: two ids could become one.
         let forbidden = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{fffd}');
         if text.is_empty() {
@@ -31,7 +31,7 @@ impl SessionId {
         } else if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.chars().any(forbidden) {
             Err(Error::InvalidSessionId("holds a control character"))
         } else {
-            Ok(Self(text.into()))
+            Ok(Self(id.into()))
         }
     }
 

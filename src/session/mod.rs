@@ -8,4 +8,4 @@ mod text;
 pub use id::SessionId;
 pub use merge::merge;
 pub use record::{Base, Lifetime, Record, Save};
-pub use text::utf8_of;
+pub use text::{ascii, utf8_of};

@@ -7,8 +7,9 @@ pub fn utf8_of(units: &[u16]) -> String {
     ascii(units).unwrap_or_else(|| String::from_utf16_lossy(units))
 }
 
-/// Most text here is ASCII, and that is many times faster to convert.
-fn ascii(units: &[u16]) -> Option<String> {
+/// The same where all of it is ASCII. Most text here is, and that is many times faster to convert.
+#[must_use]
+pub fn ascii(units: &[u16]) -> Option<String> {
     // Without a branch for each, many are looked at in one step.
     if units.iter().fold(0, |all, unit| all | unit) >= 0x80 {
         return None;
