@@ -91,6 +91,22 @@ test('P6 a kept session lives as long as it was renewed to, and its cookie says 
   expect(await server.command('PTTL', `kept:${sid}`)).toBeGreaterThan(490_000)
 })
 
+test('P6 a kept session that is about to end in Redis is renewed there at once', async () => {
+  const { server, one } = await twoStores({ touchWindowMs: 5000 })
+  const sid = await keep(one, { n: 1 }, 3000)
+  one.touch(sid, sessionWith({}, 100_000), () => {})
+  await until(async () => (await server.command('PTTL', `kept:${sid}`)) > 90_000, { what: 'the renewal' })
+})
+
+test('P6 of two renewals in one tick, with a callback and without, the later one counts', async () => {
+  const { server, one } = await twoStores()
+  const sid = await keep(one, { n: 1 }, 100_000)
+  one.touch(sid, sessionWith({}, 900_000), () => {})
+  await one.touch(sid, sessionWith({}, 200_000))
+  await one.close()
+  expect(await server.command('PTTL', `kept:${sid}`)).toBeLessThanOrEqual(200_000)
+})
+
 test('P6 of a renewal and a save in one tick, the later one says when the session ends', async () => {
   const { server, one } = await twoStores()
   const sid = await keep(one, { n: 1 }, 100_000)

@@ -33,22 +33,30 @@ class Bases {
     return this.#merges ? base.text : ANY_BASE
   }
 
-  // Calls take effect in their order, so the next save is made from this one before it is answered.
+  /**
+   * Calls take effect in their order, so the next save is made from this one before it is answered. Returns what `saved` and
+   * `failed` have to be told.
+   */
   saving(sid, session, text) {
     const before = this.#known.get(session)
-    if (before !== undefined || isOfRequest(session)) this.#known.set(session, { sid, text, before })
+    if (before === undefined && !isOfRequest(session)) return undefined
+    const base = { sid, text, before }
+    this.#known.set(session, base)
+    return base
   }
 
-  saved(session) {
-    const base = this.#known.get(session)
+  saved(base) {
     if (base !== undefined) base.before = undefined
   }
 
-  /** A save failed: the session is in step with what it was before. */
-  failed(session) {
-    const before = this.#known.get(session)?.before
-    if (before === undefined) this.#known.delete(session)
-    else this.#known.set(session, before)
+  /** A save failed: the session, or the next save of it, is in step with what it was before. */
+  failed(session, base) {
+    if (base === undefined) return
+    const latest = this.#known.get(session)
+    if (latest === base) this.#known.set(session, base.before)
+    for (let later = latest; later !== undefined; later = later.before) {
+      if (later.before === base) later.before = base.before
+    }
   }
 }
 
@@ -74,10 +82,6 @@ function createNotes() {
     static set(object, note) {
       if (#note in object) object.#note = note
       else new Notes(object).#note = note
-    }
-
-    static delete(object) {
-      Notes.set(object, undefined)
     }
   }
 }

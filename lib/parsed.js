@@ -91,22 +91,23 @@ class Parsed {
   }
 
   /**
-   * Keeps the text of a session, as `own(text)`, and what was parsed of it when it is the same. Undefined when it is too long.
+   * Keeps the text of a session, which may be a piece of a longer one, and what was parsed of it when it is the same. Undefined
+   * when it is too long.
    */
-  keep(sid, text, own = (text) => text) {
+  keep(sid, text, isPiece = false) {
     const former = this.recall(sid)
     if (former?.text === text) return former
     if (former !== undefined) this.#forget(former)
     if (text.length > LONGEST) return undefined
-    const kept = new Kept(sid, own(text), this.#free.pop(), this.#renews)
+    const kept = new Kept(whole(sid), isPiece ? whole(text) : text, this.#free.pop(), this.#renews)
     this.#put(kept)
     return kept
   }
 
-  // It is among the younger: it was just recalled.
   #forget(kept) {
-    this.#young.delete(kept.sid)
-    this.#units -= kept.text.length
+    if (this.#young.delete(kept.sid)) this.#units -= kept.text.length
+    // To recall it may have filled the younger half, and that is the older one now.
+    else this.#old.delete(kept.sid)
     this.#free.push(kept.slot)
   }
 
@@ -121,6 +122,11 @@ class Parsed {
     this.#young = new Map()
     this.#units = 0
   }
+}
+
+// A piece of a string keeps all of that in memory: an id, that of a Cookie header.
+function whole(piece) {
+  return ` ${piece}`.slice(1)
 }
 
 function depth(value) {

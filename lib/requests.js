@@ -80,6 +80,12 @@ class Requests {
     else if (count === 1) queueMicrotask(this.send)
   }
 
+  /** The same for any session. */
+  touchNow(id, lifetime) {
+    this.#sendRenewals()
+    touch(this.#store, id, lifetime)
+  }
+
   /** While memory serves, each request is made at once, because the answer is known at once. */
   setDirect(direct) {
     this.send()
@@ -105,9 +111,13 @@ class Requests {
     if (count === 0) return
     const renewed = this.#renewed
     this.#renewed = []
-    const failed = renew(this.#store, this.#renewals.subarray(0, count * RENEWAL_FIELDS))
-    // They have changed since, or had to go: the addon has to look for them.
-    for (const at of failed ?? []) touch(this.#store, renewed[at].sid, this.#renewals[at * RENEWAL_FIELDS + 2])
+    try {
+      const failed = renew(this.#store, this.#renewals.subarray(0, count * RENEWAL_FIELDS))
+      // They have changed since, had to go, or are about to end: the addon has to look for them.
+      for (const at of failed ?? []) touch(this.#store, renewed[at].sid, this.#renewals[at * RENEWAL_FIELDS + 2])
+    } catch {
+      // The store has ended. They were answered, and nobody waits for them.
+    }
   }
 
   // Returns the addon's reply, null for one that comes later.

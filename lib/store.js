@@ -84,6 +84,7 @@ class RedisStore extends Store {
 
   set(sid, session, callback) {
     let known
+    let note
     return this.#change(
       callback,
       sid,
@@ -96,14 +97,14 @@ class RedisStore extends Store {
         // What is new, Redis does not tell of.
         if (base !== NO_BASE) known = this.#known?.saving(sid, text, life)
         const reply = this.#requests.set(operation, checkId(sid), text, life, { base, slot: known?.slot ?? NO_SLOT })
-        this.#bases.saving(sid, session, text)
+        note = this.#bases.saving(sid, session, text)
         return reply
       },
       (version) => {
-        this.#bases.saved(session)
+        this.#bases.saved(note)
         if (version > 0) known.saved(version)
       },
-      () => this.#bases.failed(session)
+      () => this.#bases.failed(session, note)
     )
   }
 
@@ -122,7 +123,7 @@ class RedisStore extends Store {
       const lifetime = this.#lifetime(session)
       if (lifetime <= 0) return this.#requests.destroy(operation, sid)
       if (this.#writing.has(sid)) return this.#requests.touch(operation, sid, lifetime)
-      native.touch(this.#number, sid, lifetime)
+      this.#requests.touchNow(sid, lifetime)
       return ANSWERED
     })
   }
@@ -269,7 +270,7 @@ class RedisStore extends Store {
 
   /** The session in a stored text, with its live expiry; null when there is none in it. */
   #read(sid, text, life) {
-    const kept = this.#parsed?.keep(sid, text, whole)
+    const kept = this.#parsed?.keep(sid, text, true)
     if (kept === undefined) return this.#loaded(sid, { text, session: this.#parse(sid, text), life })
     const session = kept.read(life, this.#readJson)
     return this.#loaded(sid, { text: kept.text, session, life: Number.POSITIVE_INFINITY })
@@ -395,11 +396,6 @@ class Writing {
   has(sid) {
     return this.#counts.size > 0 && this.#counts.has(sid)
   }
-}
-
-// A text that is a piece of a longer one keeps all of that in memory.
-function whole(piece) {
-  return ` ${piece}`.slice(1)
 }
 
 function checkOptions(options) {

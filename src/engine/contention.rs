@@ -131,7 +131,7 @@ async fn write(shared: &Shared, connection: &Connection, id: &SessionId, group: 
     let save = Save::new(text.clone(), last.save.deadline, Base::Text(stored.to_owned()));
     let mut replies = shared.run(connection, vec![Request::Save(id.clone(), save)]).await;
     match replies.as_mut().map(Vec::pop) {
-        Ok(Some(Ok(Reply::Done | Reply::Untracked | Reply::Loaded(_)))) => Written::As(text),
+        Ok(Some(Ok(Reply::Done | Reply::Untracked | Reply::Late | Reply::Loaded(_)))) => Written::As(text),
         Ok(Some(Ok(Reply::Conflict(other)))) => Written::No(other),
         Ok(Some(Ok(Reply::Gone))) => Written::Gone,
         Ok(Some(Err(error))) if !error.is_outage() && !error.is_write_refusal() => Written::Refused(error),

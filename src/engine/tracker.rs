@@ -137,7 +137,10 @@ impl Shared {
             let shown = Shown { text: Some(save.text.as_str().into()), deadline: save.deadline, slot: save.slot };
             self.replica.enter(id, token, shown, *reply == Reply::Done)
         });
-        if version.is_none() {
+        if *reply == Reply::Late {
+            // Later writes that are under way say what Redis had before this one.
+            self.replica.forget_known(id);
+        } else if version.is_none() {
             self.replica.forget_unless_written(id);
         }
         version.filter(|_| save.slot.is_some() && *reply == Reply::Done)

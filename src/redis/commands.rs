@@ -37,6 +37,8 @@ pub enum Reply {
     Done,
     /// It was done, and Redis does not tell of the next change, unless the session is read again.
     Untracked,
+    /// It was done, but it had to be asked for again: what was asked for after it may have been done before it.
+    Late,
     /// Nothing was done, because the session is gone.
     Gone,
     /// To [`Request::Save`]: nothing was written, because this text stands there instead of the base.
@@ -118,6 +120,11 @@ impl Connection {
             let mut replies = self.send(&pipeline).await?.into_iter();
             for at in open {
                 answers[at] = self.unpack_one(&requests[at], script, &mut replies);
+                if let (Request::Save(..), Ok(Ok(reply @ (Reply::Done | Reply::Untracked)))) =
+                    (&requests[at], &mut answers[at])
+                {
+                    *reply = Reply::Late;
+                }
             }
         }
         Ok(())

@@ -89,8 +89,15 @@ impl Replica {
     /// Renews a session that is known. Redis is told later, by [`Replica::take_touches`]. `false` when it has to be told
     /// now.
     pub fn touch_known(&self, id: &SessionId, deadline: Option<Timestamp>) -> bool {
-        self.touch_in(&mut self.view(), id, deadline, self.clock.now())
+        let mut view = self.view();
+        let waits = self.touch_in(&mut view, id, deadline, self.clock.now());
+        if !waits {
+            view.known.set_deadline_in_redis(id, deadline);
+        }
+        waits
     }
+
+    /// `false` when the renewal has to be sent now, by a caller who says so in the table.
 
     fn touch_in(&self, view: &mut View, id: &SessionId, deadline: Option<Timestamp>, now: Timestamp) -> bool {
         let Some(entry) = view.known.get(id).filter(|entry| entry.is_live(now)) else { return false };
@@ -105,8 +112,6 @@ impl Replica {
         let due = touches::due(now, deadline, in_redis, self.touch_window);
         if let Some(due) = due {
             view.touches.put(id, deadline, due);
-        } else {
-            view.known.set_deadline_in_redis(id, deadline);
         }
         due.is_some()
     }
@@ -169,7 +174,7 @@ impl Replica {
         self.view().forget(id);
     }
 
-    /// Nobody knows what has become of a session, unless a later write is under way: that will tell.
+    /// A write has come to nothing. What has become of the session is unknown, unless a later write tells.
     pub fn forget_unless_written(&self, id: &SessionId) {
         let mut view = self.view();
         if !view.is_written(id) {

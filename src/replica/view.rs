@@ -101,6 +101,8 @@ impl View {
     /// JavaScript keeps this version of a session beside a slot.
     pub(super) fn keep(&mut self, slot: u32, id: SessionId, version: u64) {
         let at = slot as usize;
+        // A former mark empties its slot when it goes, which may be the same.
+        self.known.unmark(&id);
         let Some(mark) = Mark::new(&self.words, slot, version) else { return };
         self.known.mark(&id, Some(mark));
         if self.slots.len() <= at {
@@ -255,5 +257,36 @@ impl View {
         }
         // What this build is made for: to see that the checker sees it.
         is_whole || cfg!(meetabl_broken = "load_without_token")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    #[test]
+    fn to_keep_the_same_version_again_leaves_it_in_its_slot() {
+        let mut view = View::new(1 << 20, Duration::from_secs(1));
+        let id = SessionId::parse("a").expect("a usable id");
+        let token = view.begin_load(&id, false).expect("nothing is under way");
+        let shown = Shown { text: Some("text".into()), deadline: None, slot: Some(3) };
+        let version = view.enter(&id, token, shown, true, Timestamp(0)).expect("the token is whole");
+        let in_slot = |view: &View| view.words.numbers()[5].load(Ordering::Acquire);
+        let before = in_slot(&view);
+        view.keep(3, id, version);
+        assert_eq!(in_slot(&view), before);
+        assert_ne!(before, 0);
+    }
+
+    #[test]
+    fn a_read_does_not_keep_a_write_from_being_noted() {
+        let mut view = View::new(1 << 20, Duration::from_secs(1));
+        let id = SessionId::parse("a").expect("a usable id");
+        let token = view.begin_write(&id);
+        assert!(view.begin_load(&id, true).is_none());
+        let shown = Shown { text: Some("text".into()), deadline: None, slot: None };
+        assert!(view.enter(&id, token, shown, true, Timestamp(0)).is_some());
     }
 }
