@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use once_cell::unsync::OnceCell;
+
 use crate::clock::Timestamp;
 use crate::engine::Operation;
 use crate::error::Error;
@@ -99,23 +101,23 @@ impl ExactSizeIterator for Packed {}
 
 /// Joined strings, taken piece by piece.
 struct Units {
-    units: Vec<u16>,
+    all: Vec<u16>,
     /// The same, when all of it is ASCII, as most is: then a unit is a byte. Looked at on the engine's thread.
-    ascii: Option<Option<String>>,
+    ascii: OnceCell<Option<String>>,
     taken: usize,
 }
 
 impl Units {
-    fn new(units: &[u16]) -> Self {
-        Self { units: units.to_vec(), ascii: None, taken: 0 }
+    fn new(all: &[u16]) -> Self {
+        Self { all: all.to_vec(), ascii: OnceCell::new(), taken: 0 }
     }
 
     fn take(&mut self, length: usize) -> Cow<'_, str> {
         let start = self.taken;
-        self.taken = (start + length).min(self.units.len());
-        match self.ascii.get_or_insert_with(|| ascii(&self.units)) {
+        self.taken = (start + length).min(self.all.len());
+        match self.ascii.get_or_init(|| ascii(&self.all)) {
             Some(text) => Cow::Borrowed(&text[start..self.taken]),
-            None => Cow::Owned(utf8_of(&self.units[start..self.taken])),
+            None => Cow::Owned(utf8_of(&self.all[start..self.taken])),
         }
     }
 }

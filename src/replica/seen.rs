@@ -98,7 +98,6 @@ impl Replica {
     }
 
     /// `false` when the renewal has to be sent now, by a caller who says so in the table.
-
     fn touch_in(&self, view: &mut View, id: &SessionId, deadline: Option<Timestamp>, now: Timestamp) -> bool {
         let Some(entry) = view.known.get(id).filter(|entry| entry.is_live(now)) else { return false };
         if entry.text.is_none() {
