@@ -61,7 +61,7 @@ describe('sets of one turn', () => {
     test('never are a longer string than there can be', () => {
       const crossings = []
       const requests = requestsTo((_store, numbers, ids, texts) =>
-        crossings.push([numbers.length / 6, ids, texts.length])
+        crossings.push([numbers.length / 7, ids, texts.length])
       )
       const text = 'x'.repeat(50_000_000)
       for (let n = 0; n < 15; n++) requests.set(n, 'id', text, 0)

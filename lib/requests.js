@@ -57,8 +57,8 @@ class Requests {
   }
 
   /** `base`: the text that the session was made from, or NO_BASE or ANY_BASE. `slot`: as in lib/parsed.js, or NO_SLOT. */
-  set(operation, id, text, lifetime, { base, slot }) {
-    return this.#add(operation, SET, id, text, lifetime, { base, slot })
+  set(operation, id, text, lifetime, made = NOTHING) {
+    return this.#add(operation, SET, id, text, lifetime, made)
   }
 
   touch(operation, id, lifetime) {

@@ -334,10 +334,9 @@ class RedisStore extends Store {
 
   /** Renews a session of which all is known, as most are. `false` when it takes more. */
   #touchKnown(sid, session) {
-    const expires = session?.cookie?.expires
-    if (this.#known === null || !(expires instanceof Date) || typeof this.ttl === 'function') return false
+    if (this.#known === null || typeof this.ttl === 'function') return false
     if (this.disableTouch || this.disableTTL || this.#writing.has(sid)) return false
-    const lifetime = expires.getTime() - Date.now()
+    const lifetime = endOf(session) - Date.now()
     const kept = lifetime > 0 ? this.#known.touch(sid, lifetime) : undefined
     if (kept === undefined) return false
     this.#requests.renew(kept, lifetime)
@@ -440,6 +439,16 @@ function checkTime(time) {
     'ERR_INVALID_TTL',
     "The session's lifetime is not a number. Expected `cookie.expires` to be a date, or `ttl` to give seconds."
   )
+}
+
+// NaN when it is no plain matter: what throws here throws again where that is answered for.
+function endOf(session) {
+  try {
+    const { expires } = session.cookie
+    return expires instanceof Date ? expires.getTime() : Number.NaN
+  } catch {
+    return Number.NaN
+  }
 }
 
 // NaN for what is no date: some values (BigInt, Symbol) even throw.
