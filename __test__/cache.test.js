@@ -1,33 +1,23 @@
 // P4, P6: reads that are answered without asking Redis, and renewals that are sent together.
 const { startProxy } = require('./support/proxy')
 const { newId, sessionWith } = require('./support/sessions')
-const { useStores } = require('./support/stores')
+const { known, useStores } = require('./support/stores')
 const { until } = require('./support/until')
 
-const { later, ownRedis, storeWith } = useStores()
+const { later, ownRedis, storeWith, twoStores } = useStores()
 
-/** What `store.get` answers in the same tick; undefined when it does not. */
-function known(store, sid) {
-  let found
-  store.get(sid, (_, session) => {
-    found = session
-  })
-  return found
-}
-
-async function twoStores(options) {
-  const server = await ownRedis()
-  const [one, two] = [0, 1].map(() => storeWith({ port: server.port, prefix: 'cache:', ...options }))
-  await Promise.all([one.ready(), two.ready()])
+/** As `twoStores`, and how often Redis has got a command. */
+async function twoCounted(options) {
+  const stores = await twoStores(options)
   const calls = async (name) => {
-    const stats = await server.command('INFO', 'commandstats')
+    const stats = await stores.server.command('INFO', 'commandstats')
     return Number(new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(stats)?.[1] ?? 0)
   }
-  return { server, one, two, calls }
+  return { ...stores, calls }
 }
 
 test('a session that was read is answered in the same tick, as a new object each time', async () => {
-  const { one } = await twoStores()
+  const { one } = await twoCounted()
   const sid = newId()
   await one.set(sid, sessionWith({ deep: { list: [1, { a: 1 }] } }))
   await one.get(sid)
@@ -41,8 +31,8 @@ test('a session that was read is answered in the same tick, as a new object each
 })
 
 test('a key named __proto__ is data in a copy too', async () => {
-  const { server, one } = await twoStores()
-  await server.command('SET', 'cache:odd', '{"cookie":{},"__proto__":{"admin":true},"a":{"__proto__":{"b":1}}}')
+  const { server, one } = await twoCounted()
+  await server.command('SET', 'two:odd', '{"cookie":{},"__proto__":{"admin":true},"a":{"__proto__":{"b":1}}}')
   await one.get('odd')
   const session = known(one, 'odd')
   expect(Object.getPrototypeOf(session)).toBe(Object.prototype)
@@ -59,7 +49,7 @@ test.each([
   ['destroyed', (two, sid) => two.destroy(sid), null],
   ['cleared', (two) => two.clear(), null]
 ])('P4 that a session was %s elsewhere is seen, and Redis is asked only then', async (_, change, expected) => {
-  const { one, two } = await twoStores()
+  const { one, two } = await twoCounted()
   const sid = newId()
   await one.set(sid, sessionWith({ n: 1 }))
   await one.get(sid)
@@ -72,7 +62,7 @@ test.each([
 })
 
 test('P4 a session that was emptied out of Redis by FLUSHALL is forgotten', async () => {
-  const { server, one } = await twoStores()
+  const { server, one } = await twoCounted()
   const sid = newId()
   await one.set(sid, sessionWith())
   await one.get(sid)
@@ -81,7 +71,7 @@ test('P4 a session that was emptied out of Redis by FLUSHALL is forgotten', asyn
 })
 
 test('that there is no session is known too, until there is one', async () => {
-  const { one, two } = await twoStores()
+  const { one, two } = await twoCounted()
   const sid = newId()
   expect(await one.get(sid)).toBeNull()
   expect(known(one, sid)).toBeNull()
@@ -90,7 +80,7 @@ test('that there is no session is known too, until there is one', async () => {
 })
 
 test('P4 after own saves and touches, what others change is still announced, each of 300 times', async () => {
-  const { one, two } = await twoStores({ touchWindowMs: 0 })
+  const { one, two } = await twoCounted({ touchWindowMs: 0 })
   const sid = newId()
   await one.set(sid, sessionWith({ n: 0 }))
   for (let n = 1; n <= 300; n++) {
@@ -121,7 +111,7 @@ test('P4 what is known is not trusted longer than maxStaleMs when Redis is silen
 })
 
 test('reads of one session that are asked for together are one read', async () => {
-  const { one, calls } = await twoStores()
+  const { one, calls } = await twoCounted()
   const sid = newId()
   const before = await calls('get')
   const found = await Promise.all(Array.from({ length: 200 }, () => one.get(sid)))
@@ -146,7 +136,7 @@ test('stats() tells how many reads Redis has not answered yet', async () => {
 })
 
 test('cache: false asks Redis for each read', async () => {
-  const { one, calls } = await twoStores({ cache: false })
+  const { one, calls } = await twoCounted({ cache: false })
   const sid = newId()
   await one.set(sid, sessionWith())
   const reads = async () => (await calls('get')) + (await calls('mget'))
@@ -161,7 +151,7 @@ test('cache: false asks Redis for each read', async () => {
 })
 
 test('P6 many touches of a session are one command, with the last expiry, and none is lost by close()', async () => {
-  const { server, one, calls } = await twoStores()
+  const { server, one, calls } = await twoCounted()
   const sid = newId()
   await one.set(sid, sessionWith({}, 100_000))
   await one.get(sid)
@@ -176,20 +166,20 @@ test('P6 many touches of a session are one command, with the last expiry, and no
   expect(await calls('pexpire')).toBe(0)
   await one.close()
   expect(await calls('pexpire')).toBe(1)
-  expect(await server.command('PTTL', `cache:${sid}`)).toBeGreaterThan(140_000)
+  expect(await server.command('PTTL', `two:${sid}`)).toBeGreaterThan(140_000)
 })
 
 test('P6 a session that is about to end in Redis is renewed there at once', async () => {
-  const { server, one } = await twoStores()
+  const { server, one } = await twoCounted()
   const sid = newId()
   await one.set(sid, sessionWith({}, 1000))
   await one.get(sid)
   await one.touch(sid, sessionWith({}, 3_600_000))
-  await until(async () => (await server.command('PTTL', `cache:${sid}`)) > 3_000_000)
+  await until(async () => (await server.command('PTTL', `two:${sid}`)) > 3_000_000)
 })
 
 test('P6 a renewal that waits is void once another process has said when the session ends', async () => {
-  const { server, one, two } = await twoStores()
+  const { server, one, two } = await twoCounted()
   const sid = newId()
   await one.set(sid, sessionWith({}, 3_600_000))
   const mine = await one.get(sid)
@@ -201,11 +191,11 @@ test('P6 a renewal that waits is void once another process has said when the ses
   await two.set(sid, theirs)
   await until(() => one.stats().waitingTouches === 0)
   await one.close()
-  expect(await server.command('PTTL', `cache:${sid}`)).toBeLessThanOrEqual(5000)
+  expect(await server.command('PTTL', `two:${sid}`)).toBeLessThanOrEqual(5000)
 })
 
 test('the table stays within its bytes', async () => {
-  const { one } = await twoStores({ cache: { maxBytes: 100_000 } })
+  const { one } = await twoCounted({ cache: { maxBytes: 100_000 } })
   const ids = Array.from({ length: 500 }, newId)
   for (const sid of ids) await one.set(sid, sessionWith({ text: 'x'.repeat(500) }))
   await Promise.all(ids.map((sid) => one.get(sid)))

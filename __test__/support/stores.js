@@ -35,12 +35,21 @@ function useStores() {
     return server
   }
 
+  /** Two stores that are ready, on a Redis of their own. */
+  async function twoStores(options) {
+    const server = await ownRedis()
+    const [one, two] = [0, 1].map(() => storeWith({ port: server.port, prefix: 'two:', ...options }))
+    await Promise.all([one.ready(), two.ready()])
+    return { server, one, two }
+  }
+
   const keyOf = (store, sid) => store.prefix + sid
   return {
     later,
     storeWith,
     memoryStoreWith,
     ownRedis,
+    twoStores,
     keyOf,
     /** The shared one. */
     get redis() {
@@ -52,4 +61,13 @@ function useStores() {
   }
 }
 
-module.exports = { useStores }
+/** What `store.get` answers in the same tick; undefined when it does not. */
+function known(store, sid) {
+  let found
+  store.get(sid, (_, session) => {
+    found = session
+  })
+  return found
+}
+
+module.exports = { known, useStores }
