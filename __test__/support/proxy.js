@@ -54,12 +54,12 @@ class FaultProxy {
   }
 
   /**
-   * Cuts the next chunk of commands that `matches`: its last command, and what follows it on its connection, is held
-   * until `release()`. Resolves when the others are on their way to the server.
+   * Cuts the next chunk of commands that `matches` before its last command, or `atHalf` of it. The rest, and what follows
+   * it on its connection, is held until `release()`. Resolves when the others are on their way to the server.
    */
-  splitNext(matches) {
+  splitNext(matches, { atHalf = false } = {}) {
     return new Promise((resolve) => {
-      this.#splitOnce = { matches, resolve }
+      this.#splitOnce = { matches, resolve, atHalf }
     })
   }
 
@@ -130,11 +130,13 @@ class FaultProxy {
     return true
   }
 
+  /** How much of a chunk of commands may go. */
   #splits(chunk) {
-    if (!this.#splitOnce?.matches(chunk)) return false
-    this.#splitOnce.resolve()
+    if (!this.#splitOnce?.matches(chunk)) return chunk.length
+    const { resolve, atHalf } = this.#splitOnce
     this.#splitOnce = undefined
-    return true
+    resolve()
+    return (atHalf ? chunk.indexOf('\r\n*', chunk.length / 2) : chunk.lastIndexOf('\r\n*')) + 2
   }
 }
 
@@ -211,11 +213,11 @@ class Link {
 
   #command(chunk) {
     const send = (part) => this.#commands.pass(part, () => this.#server.write(part))
-    const last = this.#faults.splits(chunk) ? chunk.lastIndexOf('\r\n*') + 2 : chunk.length
-    send(chunk.subarray(0, last))
-    if (last === chunk.length) return
+    const end = this.#faults.splits(chunk)
+    send(chunk.subarray(0, end))
+    if (end === chunk.length) return
     this.#commands.close()
-    send(chunk.subarray(last))
+    send(chunk.subarray(end))
   }
 
   #reply(chunk) {

@@ -67,10 +67,11 @@ impl Batch {
         self.requests.push(request);
     }
 
-    pub(super) async fn run(self, shared: Arc<Shared>, connection: Connection) -> Answered {
+    pub(super) async fn run(mut self, shared: Arc<Shared>, connection: Connection) -> Answered {
         let sent = Instant::now();
         let loads = self.requests.iter().filter(|request| matches!(request, Request::Load(_))).count();
         let _in_flight = shared.stats.loads_in_flight.hold(loads as u64);
+        connection.place(&mut self.requests);
         let replies = connection.run(&shared.keys, &self.requests, shared.now()).await;
         Answered { batch: self, round_trip: sent.elapsed(), tracks: connection.tracks(), replies }
     }

@@ -5,9 +5,9 @@ use std::sync::{MutexGuard, PoisonError};
 
 use super::Shared;
 use crate::error::Error;
-use crate::redis::{Connection, Reply, Request, Trouble};
+use crate::redis::{Connection, Reply, Request, Session, Trouble};
 use crate::replica::{Change, Kind, Pending};
-use crate::session::{Base, Save, SessionId, merge};
+use crate::session::{Base, Fate, Save, SessionId, merge};
 
 /// Changes replayed in one batch, and their bytes: few enough for a slow link.
 const REPLAY_CHANGES: usize = 128;
@@ -31,6 +31,7 @@ struct Progress {
 pub(super) async fn replay(shared: &Shared, connection: &Connection) -> Result<u64, Error> {
     let mut replayed = 0;
     loop {
+        shared.resolve(connection).await?;
         let mut progress = Progress::default();
         for kind in [Kind::Destroyed, Kind::Saved] {
             let mut after = None;
@@ -79,13 +80,14 @@ async fn replay_batch(
 ) -> Result<(), Error> {
     // Where scripts are forbidden, a mark would be written over, and nothing is not.
     let marks = connection.may_run_scripts() || shared.buries();
-    let requests: Vec<_> = pending.iter().map(|change| change.request(marks)).collect();
+    let mut requests: Vec<_> = pending.iter().map(|change| change.request(marks)).collect();
     if requests.is_empty() {
         return Ok(());
     }
+    connection.place(&mut requests);
     let replies = shared.run(connection, requests.clone()).await.inspect_err(|trouble| {
-        for change in &pending {
-            shared.replica.may_be_in_redis(change);
+        for (change, request) in pending.iter().zip(&requests) {
+            shared.replica.may_be_in_redis(change, request.place());
         }
         if matches!(trouble, Trouble::Lost(_)) {
             let is_alone = pending.len() == 1;
@@ -137,6 +139,28 @@ impl Pending {
 }
 
 impl Shared {
+    /// Finds out which sessions Redis has of those that were sent to it and not answered.
+    pub(super) async fn resolve(&self, connection: &Connection) -> Result<(), Trouble> {
+        let mut sent = self.replica.sent();
+        if sent.is_empty() {
+            return Ok(());
+        }
+        let mut progress = connection.progress(&self.keys).await?;
+        // The row in the middle of which the connection was lost: what is there as it was sent was executed.
+        sent.retain(|(.., place)| progress.fate(*place) == Fate::Unknown);
+        sent.sort_unstable_by_key(|(.., place)| place.count);
+        sent.truncate(REPLAY_CHANGES);
+        let loads: Vec<_> = sent.iter().map(|(id, ..)| Request::Load(id.clone())).collect();
+        let replies = connection.run(&self.keys, &loads, self.now()).await?;
+        for ((_, text, place), reply) in sent.iter().zip(replies) {
+            if matches!(reply, Ok(Reply::Loaded(Session::Found(record))) if record.text == *text) {
+                progress.reached(*place);
+            }
+        }
+        self.replica.resolve(|place| progress.fate(place));
+        Ok(())
+    }
+
     fn merge_pending(&self, change: &Pending, save: &Save, stored: String) {
         if let Some(merged) = save.merged_with(&stored) {
             self.stats.merged.increment();

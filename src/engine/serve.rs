@@ -399,6 +399,10 @@ impl Service {
         self.send_touches(true);
         self.replay();
         self.settle_all().await;
+        if self.shared.replica.is_empty() {
+            // Should it fail, the key expires.
+            let _ = self.connection.end(&self.shared.keys).await;
+        }
         Ended::Closing
     }
 
@@ -439,6 +443,9 @@ impl Shared {
         let former = self.former_connection().clone();
         let connection = Connection::open(&config.endpoint, timeouts, tracker, track, former.as_ref()).await?;
         *self.former_connection() = connection.identity();
+        // Before anything is sent on it: what the former one sent is done, or never will be.
+        self.resolve(&connection).await?;
+        connection.begin(&self.keys).await?;
         // Before anyone reads from it: what it has lost is to be there again.
         let restored = self.recover(&connection).await?;
         if restored > 0 {

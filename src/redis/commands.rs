@@ -8,10 +8,11 @@ use sha1::{Digest, Sha1};
 
 use super::connect::{Connection, Trouble};
 use super::keys::Keys;
+use super::progress::pack_placed;
 use super::session::{Session, extract};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::session::{Base, Save, SessionId};
+use crate::session::{Base, Place, Save, SessionId};
 
 /// Something to do with one session.
 #[derive(Debug, Clone)]
@@ -70,7 +71,7 @@ const WRITES_END_WITH_A_READ: bool = !cfg!(meetabl_broken = "write_without_read"
 pub const BURIED_MILLIS: u64 = 300_000;
 
 /// So many requests of a kind go together at the most, so that Redis is not held up by them.
-const TOGETHER: usize = 64;
+pub(super) const TOGETHER: usize = 64;
 
 impl Connection {
     /// Does all of `requests`, in their order, in one round trip. (Those that Redis refuses in this form are sent again
@@ -135,6 +136,7 @@ impl Connection {
             [Request::Load(_), _, ..] => pack_loads(run, keys, pipeline),
             [first, ..] if self.tracks() && first.is_touch() => pack_touches(run, keys, now, pipeline),
             [first, ..] if first.is_scripted(script) => pack_saves(run, keys, now, script, pipeline),
+            [.., last] if let Some(place) = last.place() => pack_placed(run, keys, place, now, pipeline),
             _ => run.iter().for_each(|request| request.pack(keys, now, script, pipeline)),
         }
     }
@@ -144,6 +146,7 @@ impl Connection {
             [Request::Load(_), _, ..] => unpack_loads(run.len(), replies, answers),
             [first, ..] if self.tracks() && first.is_touch() => unpack_touches(run.len(), replies, answers),
             [first, ..] if first.is_scripted(script) => self.unpack_saves(run.len(), next(replies), answers),
+            [.., last] if last.place().is_some() => self.unpack_placed(run.len(), replies, answers),
             _ => answers.extend(run.iter().map(|request| self.unpack_one(request, script, replies))),
         }
     }
@@ -193,7 +196,7 @@ impl Connection {
     }
 }
 
-fn saved(reply: Value) -> Result<Reply, Error> {
+pub(super) fn saved(reply: Value) -> Result<Reply, Error> {
     match reply {
         Value::Int(1) => Ok(Reply::Done),
         Value::Nil => Ok(Reply::Gone),
@@ -204,9 +207,9 @@ fn saved(reply: Value) -> Result<Reply, Error> {
 }
 
 /// Redis did not take the request in this form. In another it may.
-struct NotInThisForm;
+pub(super) struct NotInThisForm;
 
-type Answer = Result<Result<Reply, Error>, NotInThisForm>;
+pub(super) type Answer = Result<Result<Reply, Error>, NotInThisForm>;
 
 /// Requests of a kind in a row, where many can go together; each other request alone.
 fn runs(requests: &[Request]) -> impl Iterator<Item = &[Request]> {
@@ -214,11 +217,12 @@ fn runs(requests: &[Request]) -> impl Iterator<Item = &[Request]> {
         matches!((one, next), (Request::Load(_), Request::Load(_)))
             || (one.is_touch() && next.is_touch())
             || (one.is_compared() && next.is_compared())
+            || (one.place().is_some() && next.place().is_some())
     };
     requests.chunk_by(together).flat_map(|row| row.chunks(TOGETHER))
 }
 
-fn next(replies: &mut vec::IntoIter<Value>) -> Value {
+pub(super) fn next(replies: &mut vec::IntoIter<Value>) -> Value {
     replies.next().unwrap_or(Value::Nil)
 }
 
@@ -296,6 +300,15 @@ impl Request {
         matches!(self, Self::Save(_, save) if !matches!(save.base, Base::None | Base::Absent))
     }
 
+    /// Where it was sent, if that is to be known afterwards.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        match self {
+            Self::Save(_, save) => save.place,
+            _ => None,
+        }
+    }
+
     fn is_scripted(&self, script: Script) -> bool {
         script != Script::Forbidden && self.is_compared()
     }
@@ -304,7 +317,7 @@ impl Request {
     #[must_use]
     pub fn unsure(self) -> Self {
         match self {
-            Self::Save(id, save) if save.base == Base::None => Self::Save(id, Save { base: Base::Unsure, ..save }),
+            Self::Save(id, save) => Self::Save(id, save.unsure()),
             other => other,
         }
     }
@@ -345,7 +358,7 @@ impl Request {
 
 /// An ordinary write. A session that was loaded is written only if it is still there. Redis does not keep track of it, which
 /// would cost more than to write it: the first read begins that.
-fn set(keys: &Keys, id: &SessionId, save: &Save, now: Timestamp) -> Cmd {
+pub(super) fn set(keys: &Keys, id: &SessionId, save: &Save, now: Timestamp) -> Cmd {
     let mut command = keys.key(id).command("SET", save.text.len() + 32);
     command.arg(&save.text);
     if let Some(deadline) = save.deadline {
@@ -354,7 +367,7 @@ fn set(keys: &Keys, id: &SessionId, save: &Save, now: Timestamp) -> Cmd {
     match save.base {
         Base::Any | Base::Text(_) => command.arg("XX"),
         Base::Absent | Base::Lost(_) => command.arg("NX"),
-        Base::None | Base::Unsure => &mut command,
+        Base::None | Base::Unsure | Base::Sent { .. } => &mut command,
     };
     command
 }
@@ -394,7 +407,7 @@ fn add_base(save: &Save, command: &mut Cmd) {
     let (kind, base) = match &save.base {
         Base::Text(base) => (["text", "digest"], base),
         Base::Lost(base) => (["+text", "+digest"], base),
-        Base::Unsure => (["+text", "+digest"], &save.text),
+        Base::Unsure | Base::Sent { .. } => (["+text", "+digest"], &save.text),
         Base::None | Base::Any | Base::Absent => {
             command.arg("any").arg("");
             return;

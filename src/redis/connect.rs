@@ -14,6 +14,7 @@ use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
 use super::commands::SAVE;
+use super::progress::Sent;
 use crate::clock::Moment;
 use crate::config::{Address, Endpoint, TlsMaterial};
 use crate::error::Error;
@@ -85,6 +86,7 @@ pub struct Connection {
     inner: MultiplexedConnection,
     lost: watch::Sender<bool>,
     scripts_forbidden: Arc<AtomicBool>,
+    pub(super) sent: Arc<Sent>,
     watch: Arc<dyn Watch>,
     /// What Redis calls it.
     identity: Option<Identity>,
@@ -189,7 +191,7 @@ impl Connection {
             ProtocolVersion::RESP3 => Ok(()),
             _ => Err("the server does not speak RESP3".to_owned()),
         };
-        Ok(Self { inner, lost, scripts_forbidden: Arc::default(), watch, identity: None, tracking })
+        Ok(Self { inner, lost, scripts_forbidden: Arc::default(), sent: Sent::new(), watch, identity: None, tracking })
     }
 
     /// What Redis calls this connection, if it told.
@@ -227,6 +229,10 @@ impl Connection {
     ///
     /// [`Trouble`]; then it is unknown which of the commands were executed.
     pub(super) async fn send(&self, pipeline: &redis::Pipeline) -> Result<Vec<Value>, Trouble> {
+        // There would be no reply to wait for.
+        if pipeline.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut inner = self.inner.clone();
         let sent = self.watch.sending();
         tokio::select! {

@@ -6,17 +6,23 @@ use redis::{Cmd, RedisWrite, ToRedisArgs, ToSingleRedisArg};
 
 use crate::session::SessionId;
 
+/// Keys that start so are no sessions. They stand outside the prefix, unless that is very short.
+const MARKER: &str = "meetabl:marker:";
+const PROGRESS: &str = "meetabl:progress:";
+
 /// How session ids become keys.
 #[derive(Debug, Clone)]
 pub struct Keys {
     prefix: String,
+    progress: String,
 }
 
 impl Keys {
     /// Keys that start with `prefix`.
     #[must_use]
     pub fn new(prefix: String) -> Self {
-        Self { prefix }
+        let progress = format!("{PROGRESS}{prefix}:{:032x}", rand::random::<u128>());
+        Self { prefix, progress }
     }
 
     pub(super) fn key<'a>(&'a self, id: &'a SessionId) -> Key<'a> {
@@ -27,14 +33,18 @@ impl Keys {
     #[must_use]
     pub fn id(&self, key: &[u8]) -> Option<SessionId> {
         let key = std::str::from_utf8(key).ok()?;
-        let id =
-            key.strip_prefix(&self.prefix).filter(|_| !(key.starts_with("meetabl:marker:") && key == self.marker()))?;
-        SessionId::parse(id).ok()
+        let is_our_own = key.starts_with(MARKER) || key.starts_with(PROGRESS);
+        key.strip_prefix(&self.prefix).filter(|_| !is_our_own).and_then(|id| SessionId::parse(id).ok())
     }
 
-    /// The key that is no session. It stands outside the prefix, unless that is very short.
+    /// Where Redis notes how far it has come with what this store has sent.
+    pub(super) fn progress(&self) -> &str {
+        &self.progress
+    }
+
+    /// What tells a Redis that came back empty.
     pub(super) fn marker(&self) -> String {
-        format!("meetabl:marker:{}", self.prefix)
+        format!("{MARKER}{}", self.prefix)
     }
 
     /// A glob that matches the keys: what is special in a glob is escaped.
@@ -87,5 +97,14 @@ mod tests {
         assert_eq!(keys.pattern(), r"a\*b\?\[c\]\\:*");
         assert_eq!(keys.id(br"a*b?[c]\:sid").expect("one of ours").as_str(), "sid");
         assert_eq!(keys.id(b"axb:sid"), None);
+    }
+
+    #[test]
+    fn keys_of_the_stores_own_are_no_sessions() {
+        let (keys, other) = (Keys::new(String::new()), Keys::new("other:".to_owned()));
+        for key in [keys.marker(), keys.progress().to_owned(), other.marker(), other.progress().to_owned()] {
+            assert_eq!(keys.id(key.as_bytes()), None);
+        }
+        assert!(keys.id(b"sid").is_some());
     }
 }

@@ -7,7 +7,7 @@ use super::table::{Change, Entry, Kind, Sequence, Table};
 use super::{Replica, remaining};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::session::{Base, Record, Save, SessionId};
+use crate::session::{Base, Fate, Place, Record, Save, SessionId};
 
 /// What the table knows of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,9 +117,41 @@ impl Replica {
         held.unwrap_or_else(|| self.known_text(id).is_some_and(|text| *text != **base))
     }
 
-    /// It is not known whether this change was written.
-    pub fn may_be_in_redis(&self, pending: &Pending) {
-        self.table().rebase(&pending.id, |base| if base == Base::None { Base::Unsure } else { base });
+    /// It is not known whether this change was written, which was sent at `place`.
+    pub fn may_be_in_redis(&self, pending: &Pending, place: Option<Place>) {
+        let Change::Save { text, .. } = &pending.change else { return };
+        let mut table = self.table();
+        table.rebase(&pending.id, |base| if base == Base::None { Base::sent(text, place) } else { base });
+        self.note_size(&table);
+    }
+
+    /// Writes of which it is open whether Redis has them, and the texts that were sent.
+    pub fn sent(&self) -> Vec<(SessionId, String, Place)> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let table = self.table();
+        let sent = table.after(None).filter_map(|(id, entry)| match &entry.change {
+            Change::Save { base: Base::Sent { text, place }, .. } => Some((id.clone(), text.clone(), *place)),
+            _ => None,
+        });
+        sent.collect()
+    }
+
+    /// It became known what became of writes.
+    pub fn resolve(&self, fate: impl Fn(Place) -> Fate) {
+        let mut table = self.table();
+        table.rebase_all(|base| match base {
+            Base::Sent { text, place } => match fate(place) {
+                // Others may have changed or destroyed it since.
+                Fate::Executed => Base::Text(text),
+                Fate::Never => Base::None,
+                Fate::Unknown => Base::Unsure,
+                Fate::Open => Base::Sent { text, place },
+            },
+            other => other,
+        });
+        self.note_size(&table);
     }
 
     /// Something else than the base of this change stands in Redis: what came of the two is to be written over that.
@@ -197,12 +229,12 @@ impl Replica {
         sessions.take(limit).collect()
     }
 
-    /// Changes of a kind for Redis, those after `id` in the order of their ids: at most `limit` of them, and of `bytes`,
+    /// Changes of a kind that Redis can be told of, those after `id` in the order of their ids: at most `limit` of them, and of `bytes`,
     /// but one at least.
     pub fn pending(&self, kind: Kind, id: Option<&SessionId>, limit: usize, bytes: usize) -> Vec<Pending> {
         let now = self.clock.now();
         let table = self.table();
-        let live = table.after(id).filter(|(_, entry)| entry.is_live(now) && entry.change.kind() == kind);
+        let live = table.after(id).filter(|(_, entry)| entry.is_due(now) && entry.change.kind() == kind);
         let mut room = bytes;
         let fitting = live.take(limit).take_while(|(_, entry)| {
             let fits = room > 0;
@@ -212,10 +244,10 @@ impl Replica {
         fitting.map(|(id, entry)| Pending::new(id, entry)).collect()
     }
 
-    /// The change of one session, if there is one.
+    /// The change of one session, if there is one that Redis can be told of.
     pub fn pending_for(&self, id: &SessionId) -> Option<Pending> {
         let now = self.clock.now();
-        self.table().get(id).filter(|entry| entry.is_live(now)).map(|entry| Pending::new(id, entry))
+        self.table().get(id).filter(|entry| entry.is_due(now)).map(|entry| Pending::new(id, entry))
     }
 
     /// Redis has this change: lets go of it, unless it has changed again since.
@@ -258,7 +290,7 @@ impl Replica {
     /// Redis has lost what it had: what was changed here is written even where nothing stands.
     pub fn redis_lost_everything(&self) {
         self.table().rebase_all(|base| match base {
-            Base::Text(text) => Base::Lost(text),
+            Base::Text(text) | Base::Sent { text, .. } => Base::Lost(text),
             Base::Any => Base::Unsure,
             other => other,
         });
@@ -346,6 +378,30 @@ mod tests {
         replica.settle(&replica.pending(Kind::Saved, None, 10, 1 << 20).remove(0));
         assert!(replica.is_empty());
         assert_eq!(replica.bytes(), 0);
+    }
+
+    #[test]
+    fn what_redis_may_have_waits_until_that_is_known() {
+        let (replica, _clock) = replica(1 << 20);
+        let place = Place { connection: 1, count: 1 };
+        for (fate, base) in [
+            (Fate::Executed, Some(Base::Text("sent".to_owned()))),
+            (Fate::Never, Some(Base::None)),
+            (Fate::Unknown, Some(Base::Unsure)),
+            (Fate::Open, None),
+        ] {
+            let save = Save { place: Some(place), ..new("sent", 100) };
+            replica.save(&id("a"), &save.unsure(), true, 1).expect("there is room");
+            assert!(replica.pending_for(&id("a")).is_none(), "Redis was told although it may have it");
+            replica.resolve(|_| fate);
+            let found = replica.pending_for(&id("a")).map(|pending| match pending.change {
+                Change::Save { base, .. } => base,
+                Change::Destroy => Base::Absent,
+            });
+            assert_eq!(found, base);
+            replica.forget(&id("a"));
+            assert_eq!(replica.bytes(), 0, "the bytes of what was sent are still counted");
+        }
     }
 
     #[test]

@@ -38,8 +38,7 @@ impl Change {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Save { text, base: Base::Text(base) | Base::Lost(base) } => text.len() + base.len(),
-            Self::Save { text, .. } => text.len(),
+            Self::Save { text, base } => text.len() + base.bytes(),
             Self::Destroy => 0,
         }
     }
@@ -80,10 +79,22 @@ impl Entry {
         self.deadline.is_none_or(|deadline| deadline > now)
     }
 
-    fn rebase(&mut self, rebased: &impl Fn(Base) -> Base) {
-        if let Change::Save { base, .. } = &mut self.change {
-            *base = rebased(std::mem::replace(base, Base::None));
-        }
+    /// Changes what it was made from. Returns how long that was, and is now.
+    fn rebase(&mut self, rebased: &impl Fn(Base) -> Base) -> (usize, usize) {
+        let Change::Save { base, .. } = &mut self.change else { return (0, 0) };
+        let before = base.bytes();
+        *base = rebased(std::mem::replace(base, Base::None));
+        (before, base.bytes())
+    }
+
+    /// Whether Redis can be told of it.
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        self.is_live(now) && !self.was_sent()
+    }
+
+    /// Whether it is open if Redis has it.
+    pub(super) fn was_sent(&self) -> bool {
+        matches!(self.change, Change::Save { base: Base::Sent { .. }, .. })
     }
 
     pub(super) fn is_session(&self, now: Timestamp) -> bool {
@@ -171,15 +182,19 @@ impl Table {
         }
     }
 
-    /// Changes what all changes were made from, and not how long that is.
+    /// Changes what all changes were made from.
     pub(super) fn rebase_all(&mut self, rebased: impl Fn(Base) -> Base) {
-        self.entries.values_mut().for_each(|entry| entry.rebase(&rebased));
+        for entry in self.entries.values_mut() {
+            let (before, after) = entry.rebase(&rebased);
+            self.saved_bytes = self.saved_bytes - before + after;
+        }
     }
 
-    /// Changes what one was made from, and not how long that is.
+    /// Changes what one was made from.
     pub(super) fn rebase(&mut self, id: &SessionId, rebased: impl Fn(Base) -> Base) {
         if let Some(entry) = self.entries.get_mut(id) {
-            entry.rebase(&rebased);
+            let (before, after) = entry.rebase(&rebased);
+            self.saved_bytes = self.saved_bytes - before + after;
         }
     }
 

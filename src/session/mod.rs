@@ -7,5 +7,5 @@ mod text;
 
 pub use id::SessionId;
 pub use merge::merge;
-pub use record::{Base, Lifetime, Record, Save};
+pub use record::{Base, Fate, Lifetime, Place, Record, Save};
 pub use text::{ascii, utf8_of};

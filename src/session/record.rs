@@ -61,6 +61,13 @@ pub enum Base {
     None,
     /// As [`Base::None`], and an earlier try of this very write may have been executed.
     Unsure,
+    /// As [`Base::None`], and this text was sent. How far Redis came with its connection tells whether it was written.
+    Sent {
+        /// What was sent.
+        text: String,
+        /// Where on its connection.
+        place: Place,
+    },
     /// The session as it was loaded, whatever it was: a session that is gone meanwhile stays gone.
     Any,
     /// This text: what others made of it meanwhile is merged, and a session that is gone stays gone.
@@ -69,6 +76,45 @@ pub enum Base {
     Lost(String),
     /// Nothing, for certain: where something stands, that stays.
     Absent,
+}
+
+impl Base {
+    /// That of a write without a base, once it was sent.
+    #[must_use]
+    pub fn sent(text: &str, place: Option<Place>) -> Self {
+        place.map_or(Self::Unsure, |place| Self::Sent { text: text.to_owned(), place })
+    }
+
+    /// How long its text is.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) | Self::Lost(text) | Self::Sent { text, .. } => text.len(),
+            Self::None | Self::Unsure | Self::Any | Self::Absent => 0,
+        }
+    }
+}
+
+/// Where a write stands among those that were sent on a connection, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The connection.
+    pub connection: u64,
+    /// How many such writes it is, with those before it.
+    pub count: u64,
+}
+
+/// What became of a write of which no answer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It was executed.
+    Executed,
+    /// It was not, and never will be.
+    Never,
+    /// It cannot be known.
+    Unknown,
+    /// It is not known yet.
+    Open,
 }
 
 /// A session to be written.
@@ -82,13 +128,25 @@ pub struct Save {
     pub base: Base,
     /// Where JavaScript looks whether what it kept of this text is still so, if it keeps anything.
     pub slot: Option<u32>,
+    /// Where it was sent, if that is to be known afterwards.
+    pub place: Option<Place>,
 }
 
 impl Save {
     /// One of which JavaScript keeps nothing.
     #[must_use]
     pub fn new(text: String, deadline: Option<Timestamp>, base: Base) -> Self {
-        Self { text, deadline, base, slot: None }
+        Self { text, deadline, base, slot: None, place: None }
+    }
+
+    /// The same, where it may have been executed already.
+    #[must_use]
+    pub fn unsure(self) -> Self {
+        let base = match self.base {
+            Base::None => Base::sent(&self.text, self.place),
+            other => other,
+        };
+        Self { base, ..self }
     }
 
     /// Whether it is worth nothing once that session is gone.
@@ -104,7 +162,7 @@ impl Save {
         match &self.base {
             Base::None | Base::Any => Some(self.text.clone()),
             Base::Absent => Some(stored.to_owned()),
-            Base::Unsure => merge("{}", &self.text, stored),
+            Base::Unsure | Base::Sent { .. } => merge("{}", &self.text, stored),
             Base::Text(base) | Base::Lost(base) if base == stored => Some(self.text.clone()),
             Base::Text(base) | Base::Lost(base) => merge(base, &self.text, stored),
         }
