@@ -109,7 +109,7 @@ async fn replay_batch(
             }
             (Request::Save(id, save), Ok(Reply::Gone)) => {
                 progress.resolved += 1;
-                shared.replica.settle(change);
+                shared.replica.drop_change(change);
                 if save.base != Base::Absent {
                     shared.refuse(&id);
                 }
@@ -170,7 +170,7 @@ impl Shared {
             self.replica.rebase(change, &save.text, stored);
         } else {
             self.report_unreadable(&change.id, "it is no JSON object");
-            self.replica.settle(change);
+            self.replica.drop_change(change);
         }
     }
 

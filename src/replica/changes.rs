@@ -30,11 +30,13 @@ pub struct Pending {
     /// When the session ends, `None` when it does not.
     pub deadline: Option<Timestamp>,
     sequence: Sequence,
+    revision: u64,
 }
 
 impl Pending {
     fn new(id: &SessionId, entry: &Entry) -> Self {
-        Self { id: id.clone(), change: entry.change.clone(), deadline: entry.deadline, sequence: entry.sequence }
+        let Entry { change, deadline, sequence, revision, .. } = entry;
+        Self { id: id.clone(), change: change.clone(), deadline: *deadline, sequence: *sequence, revision: *revision }
     }
 }
 
@@ -70,9 +72,9 @@ impl Replica {
         let mut table = self.table();
         let mut first = sequence;
         let (text, base, deadline, sequence) = match table.get(id).filter(|entry| entry.is_live(now)) {
-            Some(Entry { change: Change::Save { text, base }, deadline, sequence: held, first: held_first })
-                if *held > sequence =>
-            {
+            Some(Entry {
+                change: Change::Save { text, base }, deadline, sequence: held, first: held_first, ..
+            }) if *held > sequence => {
                 // It comes late: what was made of the session since is the later save. And Redis may not even have this.
                 let later = Save::new(text.to_string(), *deadline, save.base.clone());
                 let text = if matches!(save.base, Base::Text(_)) { later.merged_with(&save.text) } else { None };
@@ -157,7 +159,7 @@ impl Replica {
     /// Something else than the base of this change stands in Redis: what came of the two is to be written over that.
     pub fn rebase(&self, pending: &Pending, merged: &str, stored: String) {
         let mut table = self.table();
-        if table.get(&pending.id).is_some_and(|entry| entry.sequence == pending.sequence) {
+        if table.get(&pending.id).is_some_and(|entry| entry.revision == pending.revision) {
             let change = Change::Save { text: merged.into(), base: Base::Text(stored) };
             table.put(pending.id.clone(), change, pending.deadline, pending.sequence);
         }
@@ -186,7 +188,7 @@ impl Replica {
     /// Forgets every session: only this process ever had them.
     pub fn clear(&self) {
         let mut table = self.table();
-        *table = Table::default();
+        table.clear();
         self.entries.store(0, Ordering::Release);
     }
 
@@ -250,9 +252,19 @@ impl Replica {
         self.table().get(id).filter(|entry| entry.is_due(now)).map(|entry| Pending::new(id, entry))
     }
 
-    /// Redis has this change: lets go of it, unless it has changed again since.
+    /// Redis has this change: lets go of it. What came on top of it meanwhile was made from it.
     pub fn settle(&self, pending: &Pending) {
-        self.remove_if(&pending.id, |entry| entry.sequence == pending.sequence);
+        self.drop_change(pending);
+        if let Change::Save { text, .. } = &pending.change {
+            let mut table = self.table();
+            table.rebase(&pending.id, |_| Base::Text(text.to_string()));
+            self.note_size(&table);
+        }
+    }
+
+    /// Redis is not to have this change: lets go of it, unless it has changed again since.
+    pub fn drop_change(&self, pending: &Pending) {
+        self.remove_if(&pending.id, |entry| entry.revision == pending.revision);
     }
 
     fn remove_if(&self, id: &SessionId, condition: impl FnOnce(&Entry) -> bool) {
@@ -376,6 +388,29 @@ mod tests {
         replica.settle(&sent);
         assert_eq!(replica.load(&id("a")), Lookup::Held(record("second", 100)));
         replica.settle(&replica.pending(Kind::Saved, None, 10, 1 << 20).remove(0));
+        assert!(replica.is_empty());
+        assert_eq!(replica.bytes(), 0);
+    }
+
+    #[test]
+    fn what_an_earlier_call_adds_late_is_not_lost_with_what_was_being_written() {
+        let (replica, _clock) = replica(1 << 20);
+        let save = |text: &str| Save::new(text.to_owned(), None, Base::Text("{}".to_owned()));
+        let pending = || replica.pending(Kind::Saved, None, 10, 1 << 20).remove(0);
+        replica.save(&id("a"), &save(r#"{"later":1}"#), true, 2).expect("there is room");
+        let sent = pending();
+        replica.save(&id("a"), &save(r#"{"earlier":1}"#), true, 1).expect("there is room");
+        // Its answer: another stands there.
+        replica.rebase(&sent, r#"{"later":1,"other":1}"#, r#"{"other":1}"#.to_owned());
+        let Change::Save { text, base } = pending().change else { panic!("it is a save") };
+        assert!(text.contains("earlier") && text.contains("later"), "{text}");
+        assert_eq!(base, Base::Text("{}".to_owned()));
+        // Or it was written.
+        replica.settle(&sent);
+        let Change::Save { text, base } = pending().change else { panic!("it is a save") };
+        assert!(text.contains("earlier") && text.contains("later"), "{text}");
+        assert_eq!(base, Base::Text(r#"{"later":1}"#.to_owned()));
+        replica.settle(&pending());
         assert!(replica.is_empty());
         assert_eq!(replica.bytes(), 0);
     }

@@ -70,6 +70,8 @@ pub(super) struct Entry {
     pub(super) deadline: Option<Timestamp>,
     /// The call that made it: a later one has a higher number.
     pub(super) sequence: Sequence,
+    /// Changes with everything that is put here, also by an earlier call that comes late.
+    pub(super) revision: u64,
     /// The earliest call that it holds a change of, to which the base belongs.
     pub(super) first: Sequence,
 }
@@ -112,6 +114,8 @@ pub(super) struct Table {
     deadlines: BTreeSet<(Timestamp, SessionId)>,
     saved_bytes: usize,
     destroyed_bytes: usize,
+    /// The last that was given.
+    revision: u64,
 }
 
 impl Table {
@@ -163,7 +167,8 @@ impl Table {
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, id.clone()));
         }
-        self.entries.insert(id, Entry { change, deadline, sequence, first: sequence });
+        self.revision += 1;
+        self.entries.insert(id, Entry { change, deadline, sequence, revision: self.revision, first: sequence });
     }
 
     pub(super) fn remove(&mut self, id: &SessionId) {
@@ -198,9 +203,15 @@ impl Table {
         }
     }
 
+    /// Removes all entries, and returns them.
+    pub(super) fn clear(&mut self) -> BTreeMap<SessionId, Entry> {
+        let emptied = Self { revision: self.revision, ..Self::default() };
+        std::mem::replace(self, emptied).entries
+    }
+
     /// Turns every entry into a destroyed one.
     pub(super) fn destroy_all(&mut self, deadline: Timestamp, sequence: Sequence) {
-        for id in std::mem::take(self).entries.into_keys() {
+        for id in self.clear().into_keys() {
             self.put(id, Change::Destroy, Some(deadline), sequence);
         }
     }
