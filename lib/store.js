@@ -9,14 +9,18 @@ const { Store } = require('express-session')
 const native = require('../binding')
 const { Bases } = require('./bases')
 const { isCallback, Operations } = require('./callback')
+const { read, write } = require('./codec')
 const { collectSettings } = require('./env')
-const { createError, describe, fromNative, isObject, toFailure } = require('./errors')
-const { expiryOf, renewCookie, stringify } = require('./expiry')
+const { createError, describe, fromNative } = require('./errors')
+const { expiryOf, renewCookie } = require('./expiry')
 const { Known } = require('./known')
+const { endOf, lifetimeOf } = require('./lifetime')
 const { listing } = require('./listing')
 const { createLog } = require('./logger')
 const { Parsed } = require('./parsed')
 const { NO_BASE, NO_SLOT, Requests } = require('./requests')
+const { checkStoreOptions } = require('./store-options')
+const { Writing } = require('./writing')
 
 // The addon's reply when nothing has to be done.
 const ANSWERED = []
@@ -46,7 +50,7 @@ class RedisStore extends Store {
       concurrency = 'merge',
       skipWhenDown = false,
       ...rest
-    } = checkOptions(options)
+    } = checkStoreOptions(options)
     const log = createLog(logger)
     // A function is called here; the addon is told of the default.
     const settings = { ...rest, ttl: typeof ttl === 'function' ? 86_400 : ttl }
@@ -89,9 +93,9 @@ class RedisStore extends Store {
       callback,
       sid,
       (operation) => {
-        const lifetime = this.#lifetime(session)
+        const lifetime = lifetimeOf(session, this)
         if (lifetime <= 0) return this.#requests.destroy(operation, checkId(sid))
-        const text = this.#write(session)
+        const text = write(this.serializer, session)
         const life = this.disableTTL ? Number.POSITIVE_INFINITY : lifetime
         const base = this.#bases.get(sid, session)
         // What is new, Redis does not tell of.
@@ -120,7 +124,7 @@ class RedisStore extends Store {
     return this.#change(callback, sid, (operation) => {
       checkId(sid)
       if (this.disableTouch || this.disableTTL) return this.#answer()
-      const lifetime = this.#lifetime(session)
+      const lifetime = lifetimeOf(session, this)
       if (lifetime <= 0) return this.#requests.destroy(operation, sid)
       if (this.#writing.has(sid)) return this.#requests.touch(operation, sid, lifetime)
       this.#requests.touchNow(sid, lifetime)
@@ -302,21 +306,7 @@ class RedisStore extends Store {
   }
 
   #parse(sid, text) {
-    let session
-    try {
-      session = this.serializer.parse(text)
-    } catch {
-      return this.#unreadable(sid, 'the serializer cannot parse it')
-    }
-    if (typeof session?.then !== 'function') return this.#checkSession(sid, session)
-    return session.then(
-      (parsed) => this.#checkSession(sid, parsed),
-      () => this.#unreadable(sid, 'the serializer cannot parse it')
-    )
-  }
-
-  #checkSession(sid, session) {
-    return isObject(session) ? session : this.#unreadable(sid, 'it is no object')
+    return read(this.serializer, text, (reason) => this.#unreadable(sid, reason))
   }
 
   #unreadable(sid, reason) {
@@ -342,123 +332,11 @@ class RedisStore extends Store {
     this.#requests.renew(kept, lifetime)
     return true
   }
-
-  #write(session) {
-    if (!isObject(session)) {
-      throw createError('ERR_INVALID_SESSION', `The session is ${describe(session)}. Expected an object.`)
-    }
-    let text
-    try {
-      text = this.serializer === JSON ? stringify(session) : this.serializer.stringify(session)
-    } catch (cause) {
-      throw createError('ERR_INVALID_SESSION', 'The serializer failed on this session: `cause` says why.', cause)
-    }
-    if (typeof text === 'string') return text
-    const made = `What the serializer made of this session is ${describe(text)}.`
-    throw createError('ERR_INVALID_SESSION', `${made} Expected a string.`)
-  }
-
-  /**
-   * Milliseconds that the session has left to live; none when it is 0 or less. Not the moment when it ends: where a test
-   * sets `Date` to another time, a cookie's expiry follows it, and Redis does not.
-   */
-  #lifetime(session) {
-    const expires = session?.cookie?.expires
-    if (typeof this.ttl === 'function') return checkTime(this.#callTtl(session)) * 1000
-    if (expires) return checkTime(timeOf(expires)) - Date.now()
-    return this.ttl * 1000
-  }
-
-  #callTtl(session) {
-    try {
-      return this.ttl(session)
-    } catch (error) {
-      throw toFailure(error, 'ERR_INVALID_TTL')
-    }
-  }
-}
-
-/** Sessions with a write under way, and how many: until it is answered, what is known of them is past. */
-class Writing {
-  #counts = new Map()
-
-  add(sid) {
-    this.#counts.set(sid, (this.#counts.get(sid) ?? 0) + 1)
-  }
-
-  remove(sid) {
-    const count = this.#counts.get(sid)
-    if (count > 1) this.#counts.set(sid, count - 1)
-    else this.#counts.delete(sid)
-  }
-
-  has(sid) {
-    return this.#counts.size > 0 && this.#counts.has(sid)
-  }
-}
-
-function checkOptions(options) {
-  if (!isObject(options)) {
-    throw createError('ERR_INVALID_OPTION', `The options are ${describe(options)}. Expected an object, or nothing.`)
-  }
-  if (options.client !== undefined) {
-    throw createError(
-      'ERR_INVALID_OPTION',
-      'The option `client` is not used: this store makes its own connection to Redis. Expected this instead:\n' +
-        "  const { RedisStore } = require('meetabl-session')\n" +
-        "  const store = new RedisStore({ url: 'redis://localhost:6379' })"
-    )
-  }
-  const { concurrency, fallback, serializer, skipWhenDown } = options
-  if (skipWhenDown !== undefined && (typeof skipWhenDown !== 'boolean' || (skipWhenDown && fallback !== 'error'))) {
-    throw createError(
-      'ERR_INVALID_OPTION',
-      "The option `skipWhenDown` cannot be used like this. Expected `true` together with `fallback: 'error'`, or `false`."
-    )
-  }
-  if (concurrency !== undefined && concurrency !== 'merge' && concurrency !== 'last-write') {
-    throw createError(
-      'ERR_INVALID_OPTION',
-      "The option `concurrency` is of no use. Expected 'merge' (changes of parallel requests are merged) or 'last-write'."
-    )
-  }
-  if (serializer != null && ![serializer.parse, serializer.stringify].every((method) => typeof method === 'function')) {
-    throw createError('ERR_INVALID_OPTION', 'The option `serializer` lacks a method. Expected `parse` and `stringify`.')
-  }
-  return options
 }
 
 function checkId(sid) {
   if (typeof sid === 'string') return sid
   throw createError('ERR_INVALID_SESSION_ID', `The session id is ${describe(sid)}. Expected a string.`)
-}
-
-function checkTime(time) {
-  if (typeof time === 'number' && !Number.isNaN(time)) return time
-  throw createError(
-    'ERR_INVALID_TTL',
-    "The session's lifetime is not a number. Expected `cookie.expires` to be a date, or `ttl` to give seconds."
-  )
-}
-
-// NaN when it is no plain matter: what throws here throws again where that is answered for.
-function endOf(session) {
-  try {
-    const { expires } = session.cookie
-    return expires instanceof Date ? expires.getTime() : Number.NaN
-  } catch {
-    return Number.NaN
-  }
-}
-
-// NaN for what is no date: some values (BigInt, Symbol) even throw.
-function timeOf(expires) {
-  if (expires instanceof Date) return expires.getTime()
-  try {
-    return new Date(expires).getTime()
-  } catch {
-    return Number.NaN
-  }
 }
 
 module.exports = { RedisStore }

@@ -6,7 +6,9 @@
 
 mod batch;
 mod contention;
+mod life;
 mod listing;
+mod memory;
 mod queue;
 mod recovery;
 mod replay;
@@ -27,11 +29,11 @@ use tracing::Dispatch;
 use tracing::instrument::WithSubscriber;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::{Fallback, StoreConfig};
+use crate::config::StoreConfig;
 use crate::error::Error;
 use crate::failover::State;
 use crate::redis::{Identity, Keys, Request};
-use crate::replica::{Found, Lookup, Replica, Sequence, Token};
+use crate::replica::{Found, Replica, Token};
 use crate::session::{Record, SessionId};
 use crate::stats::Stats;
 use crate::telemetry::{self, LogSink};
@@ -357,7 +359,7 @@ impl Engine {
 
 /// Runs a store. Should that panic, the store is closed: whoever calls is told, and nobody waits for ever.
 async fn run_to_the_end(shared: Arc<Shared>) {
-    if AssertUnwindSafe(serve::run(shared.clone())).catch_unwind().await.is_err() {
+    if AssertUnwindSafe(life::run(shared.clone())).catch_unwind().await.is_err() {
         tracing::error!(
             "The session store failed and is closed. This is a defect of meetabl-session: please report it."
         );
@@ -384,64 +386,6 @@ impl Drop for Shared {
 }
 
 impl Shared {
-    /// Does a job without Redis.
-    fn answer_from_memory(&self, job: &Job) -> Result<Outcome, Error> {
-        if self.config.fallback == Fallback::Error && !matches!(job.task, Task::Refuse(_)) {
-            return Err(Error::Unavailable("it is away, and memory is not to answer instead".to_owned()));
-        }
-        match &job.task {
-            Task::Request(request) => {
-                self.count(request);
-                self.answer_request_from_memory(request, job.sequence)
-            }
-            Task::List(listing) => listing.next_from_memory(&self.replica, self.config.scan_count),
-            Task::Refuse(error) => Err(error.clone()),
-            Task::Count => Ok(Outcome::Count(self.replica.count())),
-            // Redis has sessions that are not in the table, and would still have them afterwards.
-            Task::Clear if self.queue.was_reached() => {
-                Err(Error::Unavailable("the sessions in it cannot be removed now".to_owned()))
-            }
-            Task::Clear => {
-                self.replica.clear();
-                Ok(Outcome::Done)
-            }
-        }
-    }
-
-    /// What the table has to say. This is the answer while Redis is away, and to a command of which it is unknown
-    /// whether Redis executed it.
-    fn answer_request_from_memory(&self, request: &Request, sequence: Sequence) -> Result<Outcome, Error> {
-        if self.config.fallback == Fallback::Error {
-            return Err(Error::Unavailable("it did not answer, and memory is not to answer instead".to_owned()));
-        }
-        self.stats.served_from_memory.increment();
-        match request {
-            Request::Load(id) => Ok(Outcome::Session(match self.replica.load(id) {
-                Lookup::Held(record) => Some(record),
-                Lookup::Destroyed => None,
-                Lookup::Unknown => self.replica.last_seen(id),
-            })),
-            Request::Save(id, save) => {
-                if !self.replica.save(id, save, self.queue.was_reached(), sequence)? {
-                    self.refuse(id);
-                }
-                Ok(Outcome::Done)
-            }
-            Request::Touch(id, deadline) => {
-                self.replica.touch(id, *deadline, sequence);
-                self.replica.keep_touch(id, *deadline);
-                Ok(Outcome::Done)
-            }
-            Request::Destroy(id) | Request::Bury(id) if self.queue.was_reached() => {
-                self.replica.destroy(id, self.longest_life(), sequence).map(|()| Outcome::Done)
-            }
-            Request::Destroy(id) | Request::Bury(id) => {
-                self.replica.forget(id);
-                Ok(Outcome::Done)
-            }
-        }
-    }
-
     fn count(&self, request: &Request) {
         match request {
             Request::Load(_) => &self.stats.gets,
@@ -450,17 +394,6 @@ impl Shared {
             Request::Destroy(_) | Request::Bury(_) => &self.stats.destroys,
         }
         .increment();
-    }
-
-    /// Until when a destroyed session has to be remembered: it may live on in Redis for as long as any session does.
-    fn longest_life(&self) -> Timestamp {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "seconds were checked to be positive, and far below 2^53"
-        )]
-        let millis = (self.config.ttl_seconds * 1000.0).max(86_400_000.0) as u64;
-        Timestamp(self.now().0.saturating_add(millis))
     }
 
     fn now(&self) -> Timestamp {
