@@ -4,29 +4,15 @@ const net = require('node:net')
 const session = require('express-session')
 const { sign } = require('..')
 const { LEVELS, SecurityEvents } = require('../lib/security-events')
-const { laterForAll, laterForEach } = require('./support/later')
 const { rememberingLogger } = require('./support/logger')
-const { startRedis } = require('./support/redis')
-const { idIn, NAME, SECRET, startSecured } = require('./support/secured')
+const { CURL, EARLIER, FIREFOX, idIn, NAME, SECRET, useSecured } = require('./support/secured')
 const { until } = require('./support/until')
 
-const EARLIER = 'an earlier secret of the security tests, as long'
-const FIREFOX = { 'user-agent': 'Mozilla/5.0 Firefox/128.0' }
-const CURL = { 'user-agent': 'curl/8.5.0' }
-
-const laterAll = laterForAll()
-const later = laterForEach()
-let redis
-beforeAll(async () => {
-  redis = await startRedis()
-  laterAll(() => redis.stop())
-})
+const secured = useSecured()
 
 async function start(options = {}) {
   const logger = rememberingLogger()
-  const app = await startSecured({ redis, options: { logger, ...options } })
-  later(() => app.close())
-  return { ...app, logger }
+  return { ...(await secured.start({ logger, ...options })), logger }
 }
 
 const cookieWith = (id, secret = SECRET) => ({ cookie: `${NAME}=${encodeURIComponent(`s:${sign(id, secret)}`)}` })
@@ -48,9 +34,9 @@ const PROVOKE = {
   async session_expired(shop) {
     const ada = shop.agent()
     const { body } = await ada.post('/in', {}, FIREFOX)
-    const stored = JSON.parse(await redis.command('GET', `meetabl:sess:${body.id}`))
+    const stored = JSON.parse(await secured.redis.command('GET', `meetabl:sess:${body.id}`))
     const old = JSON.stringify({ ...stored, startedAt: 0 })
-    await redis.command('SET', `meetabl:sess:${body.id}`, old, 'PX', 60_000)
+    await secured.redis.command('SET', `meetabl:sess:${body.id}`, old, 'PX', 60_000)
     await until(async () => (await ada.get('/', FIREFOX)).body.id !== body.id, {
       what: 'the old session to be refused'
     })

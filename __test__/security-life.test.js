@@ -1,26 +1,12 @@
 // The life of a session under attack and under load, with `meetablSession()` on a real Redis.
 const session = require('express-session')
-const { laterForAll, laterForEach } = require('./support/later')
-const { startRedis } = require('./support/redis')
-const { NAME, SECRET, startSecured } = require('./support/secured')
+const { NAME, SECRET, useSecured } = require('./support/secured')
 const { sign } = require('..')
 
-const laterAll = laterForAll()
-const later = laterForEach()
-let redis
-beforeAll(async () => {
-  redis = await startRedis()
-  laterAll(() => redis.stop())
-})
-beforeEach(() => redis.command('FLUSHALL'))
+const secured = useSecured()
+const start = (options, routes) => secured.start(options, { routes })
 
-async function start(options = {}, routes = undefined) {
-  const app = await startSecured({ redis, options, routes })
-  later(() => app.close())
-  return app
-}
-
-const keys = () => redis.command('KEYS', 'meetabl:sess:*')
+const keys = () => secured.redis.command('KEYS', 'meetabl:sess:*')
 
 function withCookie(shop, cookie) {
   const agent = shop.agent()
@@ -138,7 +124,7 @@ describe('data that nobody should have written', () => {
 
   test.each(Object.entries(texts))('%s is no session, and no error', async (_, text) => {
     const shop = await start()
-    await redis.command('SET', `meetabl:sess:${ID}`, text)
+    await secured.redis.command('SET', `meetabl:sess:${ID}`, text)
     const answer = await withCookie(shop, cookie)('GET', '/')
     expect(answer).toMatchObject({ status: 200, body: { user: null }, cookies: [] })
     expect(answer.body.id).not.toBe(ID)
@@ -146,7 +132,7 @@ describe('data that nobody should have written', () => {
 
   test('a key of the wrong type is no session of anybody', async () => {
     const shop = await start()
-    await redis.command('RPUSH', `meetabl:sess:${ID}`, 'x')
+    await secured.redis.command('RPUSH', `meetabl:sess:${ID}`, 'x')
     const answer = await withCookie(shop, cookie)('GET', '/')
     expect(answer.status).toBe(200)
     expect(answer.body).toMatchObject({ user: null, id: expect.not.stringContaining(ID) })
@@ -155,7 +141,7 @@ describe('data that nobody should have written', () => {
   test('an own `__proto__` in it pollutes nothing', async () => {
     const shop = await start()
     const text = `{"cookie":{"originalMaxAge":null},"__proto__":{"user":"polluted"},"constructor":{"prototype":{"user":"x"}}}`
-    await redis.command('SET', `meetabl:sess:${ID}`, text)
+    await secured.redis.command('SET', `meetabl:sess:${ID}`, text)
     const answer = await withCookie(shop, cookie)('GET', '/')
     expect(answer.status).toBe(200)
     expect({}.user).toBeUndefined()
@@ -164,7 +150,7 @@ describe('data that nobody should have written', () => {
   test('nesting 100,000 deep is an error, and the process lives', async () => {
     const shop = await start()
     const deep = `{"cookie":{"originalMaxAge":null},"user":${'['.repeat(100_000)}${']'.repeat(100_000)}}`
-    await redis.command('SET', `meetabl:sess:${ID}`, deep)
+    await secured.redis.command('SET', `meetabl:sess:${ID}`, deep)
     const answer = await withCookie(shop, cookie)('GET', '/')
     // By the application's own error handler.
     expect([answer.status, answer.body]).toEqual([500, {}])

@@ -4,35 +4,31 @@ const http = require('node:http')
 const session = require('express-session')
 const { meetablSession, RedisStore, sign } = require('..')
 const { call } = require('./support/call')
-const { laterForAll, laterForEach } = require('./support/later')
 const { startRedis } = require('./support/redis')
 const { runScript } = require('./support/script')
-const { idIn, listenTo, NAME, SECRET, startSecured, withEnv } = require('./support/secured')
+const {
+  CURL,
+  EARLIER,
+  FIREFOX,
+  idIn,
+  listenTo,
+  NAME,
+  SECRET,
+  startSecured,
+  useSecured,
+  withEnv
+} = require('./support/secured')
 const { until } = require('./support/until')
 
-const EARLIER = 'an earlier secret of the security tests, as long'
-const FIREFOX = { 'user-agent': 'Mozilla/5.0 Firefox/128.0' }
-const CURL = { 'user-agent': 'curl/8.5.0' }
-
-const laterAll = laterForAll()
-const later = laterForEach()
-let redis
+const secured = useSecured()
+const { later, laterAll, start } = secured
 let commands
 beforeAll(async () => {
-  redis = await startRedis()
-  laterAll(() => redis.stop())
-  commands = await listenTo(redis)
+  commands = await listenTo(secured.redis)
   laterAll(() => commands.stop())
 })
-beforeEach(() => redis.command('FLUSHALL'))
 
-async function start(options = {}, more = {}) {
-  const app = await startSecured({ redis, options, ...more })
-  later(() => app.close())
-  return app
-}
-
-const keys = () => redis.command('KEYS', 'meetabl:sess:*')
+const keys = () => secured.redis.command('KEYS', 'meetabl:sess:*')
 const cookieWith = (id, secret = SECRET) => `${NAME}=${encodeURIComponent(`s:${sign(id, secret)}`)}`
 
 describe('the whole of it', () => {
@@ -75,9 +71,9 @@ describe('the whole of it', () => {
       await sessions.close()
       console.log(JSON.stringify({ state, ttl: sessions.store.ttl, port }))
     }
-    const env = { SESSION_SECRET: SECRET, SESSION_TIMEOUT: '60000', REDIS_PORT: String(redis.port) }
-    const { stdout, code } = await runScript(program, [redis.port], { env })
-    expect([code, JSON.parse(stdout)]).toEqual([0, { state: 'ready', ttl: 60, port: redis.port }])
+    const env = { SESSION_SECRET: SECRET, SESSION_TIMEOUT: '60000', REDIS_PORT: String(secured.redis.port) }
+    const { stdout, code } = await runScript(program, [secured.redis.port], { env })
+    expect([code, JSON.parse(stdout)]).toEqual([0, { state: 'ready', ttl: 60, port: secured.redis.port }])
   })
 
   test.each([
@@ -97,7 +93,7 @@ describe('the whole of it', () => {
     const ada = shop.agent()
     const answer = await ada.post('/in')
     expect(answer.headers).not.toHaveProperty('session-expires-in')
-    expect(await redis.command('GET', `meetabl:sess:${answer.body.id}`)).not.toMatch(/startedAt/)
+    expect(await secured.redis.command('GET', `meetabl:sess:${answer.body.id}`)).not.toMatch(/startedAt/)
     expect((await ada.post('/login')).status).toBe(500)
   })
 
@@ -110,11 +106,11 @@ describe('the whole of it', () => {
     expect((await ada.get('/', CURL)).status).toBe(401)
     expect(shop.sessions.store).toBe(store)
 
-    const own = meetablSession({ secret: SECRET, logger: false, redis: { port: redis.port } })
+    const own = meetablSession({ secret: SECRET, logger: false, redis: { port: secured.redis.port } })
     expect(own.store).toBeInstanceOf(RedisStore)
     await own.close()
     expect(own.store.state).toBe('closed')
-    const given = new RedisStore({ port: redis.port, logger: false })
+    const given = new RedisStore({ port: secured.redis.port, logger: false })
     await meetablSession({ secret: SECRET, logger: false, store: given }).close()
     expect(given.state).not.toBe('closed')
     await given.close()
@@ -370,7 +366,7 @@ describe('A5 11.2.2 rotation', () => {
 
 describe('A5 11.2.3 a secret that cannot be used stops the start', () => {
   const make = (variables, options) => () =>
-    withEnv(variables, () => meetablSession({ logger: false, redis: { port: redis.port }, ...options }))
+    withEnv(variables, () => meetablSession({ logger: false, redis: { port: secured.redis.port }, ...options }))
 
   test.each([
     ['SESSION_SECRET is not set', {}, {}],

@@ -6,10 +6,42 @@ const express = require('express')
 const { createClient } = require('redis')
 const { csrfTokenRoute, meetablSession } = require('../..')
 const { Agent } = require('./app')
+const { laterForAll, laterForEach } = require('./later')
+const { startRedis } = require('./redis')
 const { until } = require('./until')
 
 const SECRET = 'the secret of the security tests, long enough'
+const EARLIER = 'an earlier secret of the security tests, as long'
 const NAME = 'meetabl.sid'
+const FIREFOX = { 'user-agent': 'Mozilla/5.0 Firefox/128.0' }
+const CURL = { 'user-agent': 'curl/8.5.0' }
+
+/** A Redis for the tests of a file, empty before each, and `start(options, more)` for apps on it. */
+function useSecured() {
+  const laterAll = laterForAll()
+  const later = laterForEach()
+  let redis
+  beforeAll(async () => {
+    redis = await startRedis()
+    laterAll(() => redis.stop())
+  })
+  beforeEach(() => redis.command('FLUSHALL'))
+
+  async function start(options = {}, more = {}) {
+    const app = await startSecured({ redis, options, ...more })
+    later(() => app.close())
+    return app
+  }
+
+  return {
+    later,
+    laterAll,
+    start,
+    get redis() {
+      return redis
+    }
+  }
+}
 
 /**
  * `options` are `meetablSession`'s. CSRF protection asks for no token unless they say otherwise, so that tests of other
@@ -131,4 +163,4 @@ function withEnv(variables, call) {
   }
 }
 
-module.exports = { idIn, listenTo, NAME, SECRET, startSecured, withEnv }
+module.exports = { CURL, EARLIER, FIREFOX, idIn, listenTo, NAME, SECRET, startSecured, useSecured, withEnv }

@@ -21,7 +21,7 @@ impl Keys {
     /// Keys that start with `prefix`.
     #[must_use]
     pub fn new(prefix: String) -> Self {
-        let progress = format!("{PROGRESS}{prefix}:{:032x}", rand::random::<u128>());
+        let progress = format!("{PROGRESS}{:032x}", rand::random::<u128>());
         Self { prefix, progress }
     }
 
