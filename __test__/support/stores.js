@@ -4,6 +4,7 @@ const { RedisStore } = require('../..')
 const { laterForEach } = require('./later')
 const { freePort } = require('./port')
 const { startRedis } = require('./redis')
+const { until } = require('./until')
 
 function useStores() {
   const later = laterForEach()
@@ -70,4 +71,12 @@ function known(store, sid) {
   return found
 }
 
-module.exports = { known, useStores }
+/**
+ * Waits until a store with its default cache sees what another connection changed, as P4 promises: at the latest
+ * `maxStaleMs` after Redis acknowledged it, which is to be just now.
+ */
+function untilSeen(condition, what = 'what was changed elsewhere') {
+  return until(condition, { ms: 1000, every: 1, what })
+}
+
+module.exports = { known, untilSeen, useStores }

@@ -2,11 +2,15 @@
 // `within` bounds a promise.
 const { setTimeout: pause } = require('node:timers/promises')
 
-/** Resolves with the first truthy answer of `condition` (which may be async and may throw meanwhile). */
+/**
+ * Resolves with the first truthy answer of `condition` (which may be async and may throw meanwhile). It fails when the
+ * answer is no to a question that was asked after `ms`, so that `ms` may be the very time that a promise allows.
+ */
 async function until(condition, { ms = 10_000, every = 10, what = 'the condition' } = {}) {
   const deadline = performance.now() + ms
   let reason
   for (;;) {
+    const asked = performance.now()
     try {
       const answer = await condition()
       if (answer) return answer
@@ -14,7 +18,7 @@ async function until(condition, { ms = 10_000, every = 10, what = 'the condition
     } catch (error) {
       reason = error
     }
-    if (performance.now() > deadline) {
+    if (asked > deadline) {
       throw new Error(`waited ${ms} ms in vain for ${what}`, { cause: reason })
     }
     await pause(every)

@@ -1,8 +1,7 @@
 // P2 and P3 against a model: what several holders on two stores do to one session, at random, must leave in Redis what
 // the rules say. Set MODEL_SEED to the seed of a failure to see it again, and MODEL_SEQUENCES to try more of them.
 const { newId, sessionWith, stored } = require('../sessions')
-const { useStores } = require('../stores')
-const { until } = require('../until')
+const { untilSeen, useStores } = require('../stores')
 const { loaded } = require('./loaded')
 const { isSame, Model } = require('./rules')
 
@@ -81,7 +80,7 @@ class Play {
     }
     const isCurrent = async (store) =>
       isSame(withoutCookie(await store.get(this.#id)), withoutCookie(this.#model.stored))
-    for (const store of this.#pair) await until(() => isCurrent(store), { what: `${this.#again}: what is stored` })
+    await Promise.all(this.#pair.map((store) => untilSeen(() => isCurrent(store), `${this.#again}: what is stored`)))
   }
 
   async #load() {
@@ -115,10 +114,17 @@ class Play {
     await Promise.all(calls.map(({ make }) => make()))
     const outcomes = ordersOf(calls).map((order) => {
       const model = this.#model.copy()
-      model.refused = order.filter(({ expect }) => expect(model)).length
+      model.refused = 0
+      // What was stored between the calls, which a store may have read.
+      model.between = []
+      for (const { expect } of order) {
+        model.between.push(model.stored)
+        if (expect(model)) model.refused++
+      }
       return model
     })
     const possible = await this.#checkStored(outcomes)
+    this.#past.push(...possible.flatMap((model) => model.between))
     const refused = possible.map((model) => model.refused)
     this.least += Math.min(...refused)
     this.most += Math.max(...refused)
