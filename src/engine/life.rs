@@ -123,6 +123,7 @@ impl Shared {
             return;
         }
         self.enter(State::Degraded, || self.observer.event(Event::Fallback));
+        self.observer.flush();
         self.answer_queued();
     }
 

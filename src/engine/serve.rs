@@ -106,27 +106,12 @@ impl Service {
         loop {
             tokio::select! {
                 biased;
-                Some(answered) = self.batches.next(), if !self.batches.is_empty() => {
-                    match self.settle(answered) {
-                        Ok(contended) => self.merge(contended),
-                        // One slow answer is not an outage: a heartbeat decides.
-                        Err(Trouble::TimedOut) => self.ask_for_life(),
-                        Err(trouble) => return self.give_up(trouble).await,
-                    }
-                    self.take_jobs();
-                }
+                // First what is rare: while callers and Redis are fast enough, some batch is answered always.
                 Some(done) = self.work.next(), if !self.work.is_empty() => {
                     if let Some(trouble) = self.take_note(done) {
                         return self.give_up(trouble).await;
                     }
                 }
-                () = shared.queue.woken(), if self.batches.len() < BATCHES => self.take_jobs(),
-                () = sleep_until(self.reply_due.unwrap_or_else(Instant::now)), if self.reply_due.is_some() => {
-                    // It is late: nothing waits for it any longer.
-                    self.round_trip = SOON;
-                    self.take_jobs();
-                }
-                () = &mut lost => return self.give_up(Trouble::Lost("the connection was lost".to_owned())).await,
                 _ = self.heartbeat.tick() => {
                     self.take_jobs();
                     self.send_touches(false);
@@ -136,6 +121,29 @@ impl Service {
                     self.replay();
                     self.mark();
                 }
+                Some(answered) = self.batches.next(), if !self.batches.is_empty() => {
+                    match self.settle(answered) {
+                        Ok(contended) => self.merge(contended),
+                        // One slow answer is not an outage: a heartbeat decides.
+                        Err(Trouble::TimedOut) => self.ask_for_life(),
+                        Err(trouble) => return self.give_up(trouble).await,
+                    }
+                    self.take_jobs();
+                }
+                () = shared.queue.woken(), if self.batches.len() < BATCHES => {
+                    let under_way = self.batches.len();
+                    self.take_jobs();
+                    if self.batches.len() == under_way {
+                        // Memory answered all of it. However fast the next calls come, sockets and timers have their turn.
+                        tokio::task::yield_now().await;
+                    }
+                }
+                () = sleep_until(self.reply_due.unwrap_or_else(Instant::now)), if self.reply_due.is_some() => {
+                    // It is late: nothing waits for it any longer.
+                    self.round_trip = SOON;
+                    self.take_jobs();
+                }
+                () = &mut lost => return self.give_up(Trouble::Lost("the connection was lost".to_owned())).await,
                 () = shared.queue.closing() => return self.finish().await,
             }
         }
