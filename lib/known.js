@@ -46,16 +46,16 @@ class Known {
    */
   get(sid) {
     const now = steady()
-    const kept = this.#trusted(sid, now)
+    const kept = this.#trusted(sid, now, Date.now())
     if (kept === undefined) return this.#ask(sid, now)
     this.hits++
     return { text: kept.text, session: kept.read(kept.end - now, this.#parse), life: Number.POSITIVE_INFINITY }
   }
 
-  /** Moves the end of a session. Returns what is kept of it, undefined when that may not be trusted. */
-  touch(sid, lifetime) {
+  /** Moves the end of a session, at this time of the wall clock. Returns what is kept of it, undefined when that may not be trusted. */
+  touch(sid, lifetime, wall) {
     const now = steady()
-    const kept = this.#trusted(sid, now)
+    const kept = this.#trusted(sid, now, wall)
     if (kept !== undefined) kept.end = now + lifetime
     return kept
   }
@@ -75,11 +75,11 @@ class Known {
     return { slot, saved }
   }
 
-  #trusted(sid, now) {
+  #trusted(sid, now, wall) {
     const kept = this.#parsed?.recall(sid)
     const numbers = this.#words
     if (kept === undefined || numbers[FIRST_SLOT + kept.slot] !== kept.version || now >= kept.end) return undefined
-    return now <= numbers[LEASE_STEADY] && Date.now() <= numbers[LEASE_WALL] ? kept : undefined
+    return now <= numbers[LEASE_STEADY] && wall <= numbers[LEASE_WALL] ? kept : undefined
   }
 
   #ask(sid, now) {

@@ -22,6 +22,9 @@ const MOST_UNITS = 1 << 20
 const FIELDS = 7
 const RENEWAL_FIELDS = 3
 
+// Renewals that are handed over together at the most: nobody waits for them.
+const RENEWALS = 64
+
 // In the place of the text that a session was made from: there is none, or whatever the session has become is replaced.
 const NO_BASE = -1
 const ANY_BASE = -2
@@ -40,7 +43,7 @@ class Requests {
   #count = 0
   #units = 0
   #direct = false
-  #renewals = new Float64Array(TOGETHER * RENEWAL_FIELDS)
+  #renewals = new Float64Array(RENEWALS * RENEWAL_FIELDS)
   #renewed = []
 
   /**
@@ -76,7 +79,7 @@ class Requests {
     this.#renewals[at] = kept.slot
     this.#renewals[at + 1] = kept.version
     this.#renewals[at + 2] = lifetime
-    if (count === TOGETHER) this.#sendRenewals()
+    if (count === RENEWALS) this.#sendRenewals()
     else if (count === 1) queueMicrotask(this.send)
   }
 

@@ -326,8 +326,9 @@ class RedisStore extends Store {
   #touchKnown(sid, session) {
     if (this.#known === null || typeof this.ttl === 'function') return false
     if (this.disableTouch || this.disableTTL || this.#writing.has(sid)) return false
-    const lifetime = endOf(session) - Date.now()
-    const kept = lifetime > 0 ? this.#known.touch(sid, lifetime) : undefined
+    const now = Date.now()
+    const lifetime = endOf(session) - now
+    const kept = lifetime > 0 ? this.#known.touch(sid, lifetime, now) : undefined
     if (kept === undefined) return false
     this.#requests.renew(kept, lifetime)
     return true
