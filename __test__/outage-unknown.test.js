@@ -1,5 +1,6 @@
 // P2, P3 and P5 of new sessions whose answer did not come: the process cannot see whether Redis has them, and another one
 // that still reaches Redis may have ended or changed them since.
+const { setTimeout: pause } = require('node:timers/promises')
 const { startProxy } = require('./support/proxy')
 const { newId, sessionWith } = require('./support/sessions')
 const { useStores } = require('./support/stores')
@@ -125,6 +126,25 @@ test('P3, P5 of many that were cut off in the middle, those that were ended stay
   await reconnect(world)
   await world.settled()
   expect(await world.stored(...ids)).toEqual(ids.map((_, n) => (isEnded(n) ? null : 'ada')))
+})
+
+test('P5 sessions that waited for a socket that took no more, when they were given up, are there afterwards', async () => {
+  const server = await ownRedis()
+  const store = storeWith({ port: server.port, prefix: 'unknown:', commandTimeoutMs: 1000 })
+  await store.ready()
+  const [early, late] = [newId, newId].map((make) => Array.from({ length: 60 }, make))
+  const large = sessionWith({ user: 'ada', page: 'x'.repeat(400_000) }, 60_000)
+  await server.pause()
+  for (const id of early) await Promise.race([store.set(id, large), pause(3)])
+  // The first is given up: what comes now is sent later than all of them, and is not given up.
+  await until(() => store.stats().unsaved > 0, { every: 1 })
+  const written = Promise.all(late.map((id) => store.set(id, sessionWith({ user: 'ada' }, 60_000))))
+  await until(() => store.stats().unsaved === early.length)
+  server.resume()
+  await written
+  await until(() => store.state === 'ready' && store.stats().unsaved === 0)
+  expect(store.stats().connections).toBe(1)
+  for (const id of [...early, ...late]) expect(await server.command('EXISTS', `unknown:${id}`)).toBe(1)
 })
 
 test('P3 what the replay wrote, and nobody heard of, is not written again when it was ended meanwhile', async () => {

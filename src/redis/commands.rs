@@ -91,7 +91,7 @@ impl Connection {
         for run in runs(requests) {
             self.pack(run, keys, now, script, &mut pipeline);
         }
-        let mut replies = self.send(&pipeline).await?.into_iter();
+        let mut replies = self.send(pipeline).await?.into_iter();
         let mut answers = Vec::with_capacity(requests.len());
         for run in runs(requests) {
             self.unpack(run, script, &mut replies, &mut answers);
@@ -118,7 +118,7 @@ impl Connection {
             for at in &open {
                 requests[*at].pack(keys, now, script, &mut pipeline);
             }
-            let mut replies = self.send(&pipeline).await?.into_iter();
+            let mut replies = self.send(pipeline).await?.into_iter();
             for at in open {
                 answers[at] = self.unpack_one(&requests[at], script, &mut replies);
                 if let (Request::Save(..), Ok(Ok(reply @ (Reply::Done | Reply::Untracked)))) =

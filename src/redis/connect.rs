@@ -1,5 +1,6 @@
 //! A connection: made, watched, given up.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use redis::{
 };
 use secrecy::ExposeSecret;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::commands::SAVE;
 use super::progress::Sent;
@@ -21,6 +23,9 @@ use crate::error::Error;
 
 /// Pipelines that may wait for the socket before a sender does.
 const PIPELINE_BUFFER: usize = 1024;
+
+/// In command timeouts.
+const LINGER: u32 = 10;
 
 /// Why an answer did not come. In each case Redis may or may not have done what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +92,7 @@ pub struct Connection {
     lost: watch::Sender<bool>,
     scripts_forbidden: Arc<AtomicBool>,
     pub(super) sent: Arc<Sent>,
+    command_timeout: Duration,
     watch: Arc<dyn Watch>,
     /// What Redis calls it.
     identity: Option<Identity>,
@@ -170,7 +176,8 @@ impl Connection {
         let mut config = AsyncConnectionConfig::new()
             // `open` bounds the whole handshake.
             .set_connection_timeout(None)
-            .set_response_timeout(Some(command_timeout))
+            // `send` bounds each reply.
+            .set_response_timeout(None)
             .set_pipeline_buffer_size(PIPELINE_BUFFER);
         if protocol == ProtocolVersion::RESP3 {
             let (lost, watch) = (lost.clone(), watch.clone());
@@ -191,7 +198,16 @@ impl Connection {
             ProtocolVersion::RESP3 => Ok(()),
             _ => Err("the server does not speak RESP3".to_owned()),
         };
-        Ok(Self { inner, lost, scripts_forbidden: Arc::default(), sent: Sent::new(), watch, identity: None, tracking })
+        Ok(Self {
+            inner,
+            lost,
+            scripts_forbidden: Arc::default(),
+            sent: Sent::new(),
+            command_timeout,
+            watch,
+            identity: None,
+            tracking,
+        })
     }
 
     /// What Redis calls this connection, if it told.
@@ -227,27 +243,40 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`Trouble`]; then it is unknown which of the commands were executed.
-    pub(super) async fn send(&self, pipeline: &redis::Pipeline) -> Result<Vec<Value>, Trouble> {
+    /// [`Trouble`]; then it is unknown which of the commands were executed. But as long as the connection lasts they are
+    /// sent, and before all that comes later: from what was executed follows what was.
+    pub(super) async fn send(&self, pipeline: redis::Pipeline) -> Result<Vec<Value>, Trouble> {
         // There would be no reply to wait for.
         if pipeline.is_empty() {
             return Ok(Vec::new());
         }
-        let mut inner = self.inner.clone();
         let sent = self.watch.sending();
+        let mut inner = self.inner.clone();
+        let mut request = Box::pin(async move { inner.send_packed_commands(&pipeline, 0, pipeline.len()).await });
         tokio::select! {
             biased;
-            replies = inner.send_packed_commands(pipeline, 0, pipeline.len()) => match replies {
-                Ok(replies) => {
-                    if self.tracks() {
-                        self.watch.answered(sent);
-                    }
-                    Ok(replies)
+            replies = &mut request => {
+                let replies = replies.map_err(|error| Trouble::Lost(reason(&error)))?;
+                if self.tracks() {
+                    self.watch.answered(sent);
                 }
-                Err(error) if error.is_timeout() => Err(Trouble::TimedOut),
-                Err(error) => Err(Trouble::Lost(reason(&error))),
-            },
+                Ok(replies)
+            }
             () = self.lost() => Err(Trouble::Lost("the connection was lost".to_owned())),
+            () = sleep(self.command_timeout) => {
+                tokio::spawn(self.clone().linger(request));
+                Err(Trouble::TimedOut)
+            }
+        }
+    }
+
+    /// Keeps a request that was given up until it is surely sent: the redis crate does not send what nobody waits for. By
+    /// the end of the time that it takes, a heartbeat was answered, or the connection was given up.
+    async fn linger<T>(self, request: impl Future<Output = T>) {
+        tokio::select! {
+            _ = request => {}
+            () = self.lost() => {}
+            () = sleep(self.command_timeout * LINGER) => {}
         }
     }
 
@@ -259,7 +288,7 @@ impl Connection {
     pub async fn ping(&self) -> Result<(), Trouble> {
         let mut pipeline = redis::Pipeline::new();
         pipeline.cmd("PING");
-        match self.send(&pipeline).await?.into_iter().next() {
+        match self.send(pipeline).await?.into_iter().next() {
             Some(Value::ServerError(error)) => {
                 Trouble::from_refusal(&Error::Redis(reason(&error.into()))).map_or(Ok(()), Err)
             }

@@ -17,7 +17,7 @@ impl Connection {
         let mut pipeline = Pipeline::with_capacity(2);
         pipeline.cmd("SET").arg(&key).arg(proposal).arg("NX");
         pipeline.cmd("GET").arg(&key);
-        let reply = self.send(&pipeline).await?.pop();
+        let reply = self.send(pipeline).await?.pop();
         Ok(match reply.map(extract) {
             Some(Ok(Value::BulkString(text))) => String::from_utf8(text).ok(),
             _ => None,

@@ -99,7 +99,7 @@ impl Connection {
         let sent = Place { connection: self.sent.connection, count: self.sent.count.load(Ordering::Relaxed) };
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.cmd("GET").arg(keys.progress());
-        let reply = self.send(&pipeline).await?.pop();
+        let reply = self.send(pipeline).await?.pop();
         let executed = match reply.map(extract) {
             Some(Ok(Value::BulkString(text))) => parse(&text),
             _ => None,
@@ -115,7 +115,7 @@ impl Connection {
     pub async fn begin(&self, keys: &Keys) -> Result<(), Trouble> {
         let mut pipeline = Pipeline::with_capacity(3);
         pack_placed(&[], keys, Place { connection: self.sent.connection, count: 0 }, Timestamp(0), &mut pipeline);
-        let mut replies = self.send(&pipeline).await?.into_iter();
+        let mut replies = self.send(pipeline).await?.into_iter();
         self.unpack_placed(0, &mut replies, &mut Vec::new());
         Ok(())
     }
@@ -128,7 +128,7 @@ impl Connection {
     pub async fn end(&self, keys: &Keys) -> Result<(), Trouble> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.cmd("UNLINK").arg(keys.progress());
-        self.send(&pipeline).await.map(|_| ())
+        self.send(pipeline).await.map(|_| ())
     }
 
     pub(super) fn unpack_placed(&self, count: usize, replies: &mut vec::IntoIter<Value>, answers: &mut Vec<Answer>) {

@@ -46,7 +46,7 @@ impl Connection {
     pub async fn scan(&self, keys: &Keys, count: usize, page: &mut Page) -> Result<Vec<SessionId>, Error> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.cmd("SCAN").arg(page.cursor).arg("MATCH").arg(keys.pattern()).arg("COUNT").arg(count);
-        let reply = self.send(&pipeline).await?.into_iter().next().unwrap_or(Value::Nil);
+        let reply = self.send(pipeline).await?.into_iter().next().unwrap_or(Value::Nil);
         let (cursor, found): (u64, Vec<Vec<u8>>) =
             redis::from_redis_value(extract(reply)?).map_err(|error| Error::Redis(error.to_string()))?;
         page.cursor = cursor;
@@ -64,7 +64,7 @@ impl Connection {
         for id in &ids {
             pipeline.add_command(keys.key(id).command("STRLEN", 0));
         }
-        let lengths = self.send(&pipeline).await?;
+        let lengths = self.send(pipeline).await?;
         Ok(ids.into_iter().zip(lengths).filter(|(_, length)| *length != Value::Int(0)).map(|(id, _)| id).collect())
     }
 }
