@@ -1,6 +1,7 @@
 // P2, P3 and P5 of new sessions whose answer did not come: the process cannot see whether Redis has them, and another one
 // that still reaches Redis may have ended or changed them since.
 const { setTimeout: pause } = require('node:timers/promises')
+const { freePort } = require('./support/port')
 const { startProxy } = require('./support/proxy')
 const { newId, sessionWith } = require('./support/sessions')
 const { useStores } = require('./support/stores')
@@ -161,6 +162,37 @@ test('P3 what the replay wrote, and nobody heard of, is not written again when i
   await reconnect(world)
   await world.settled()
   expect(await world.stored(ended, kept)).toEqual([null, 'ada'])
+})
+
+test('P3, P5 a Redis that is read-only for a while does not make one forget what became of them', async () => {
+  const world = await lostAndOther()
+  const [ended, kept] = [newId(), newId()]
+  await unheard(world, () =>
+    Promise.all([ended, kept].map((id) => world.lost.set(id, sessionWith({ user: 'ada' }, 60_000))))
+  )
+  await until(async () => (await world.stored(ended))[0] === 'ada')
+  await world.other.destroy(ended)
+  await world.server.command('REPLICAOF', '127.0.0.1', await freePort())
+  await reconnect(world)
+  await world.lost.set(newId(), sessionWith({ user: 'grace' }, 60_000))
+  await world.server.command('REPLICAOF', 'NO', 'ONE')
+  await world.settled()
+  expect(await world.stored(ended, kept)).toEqual([null, 'ada'])
+})
+
+test('P5 `close` writes what it gave up while it finished', async () => {
+  const { proxy, lost, server, stored } = await lostAndOther()
+  const id = newId()
+  proxy.holdNext()
+  const written = lost.set(id, sessionWith({ user: 'ada' }, 60_000))
+  const closed = lost.close()
+  await written
+  expect(lost.stats().unsaved).toBe(1)
+  proxy.release()
+  await closed
+  expect(lost.stats().unsaved).toBe(0)
+  expect(await stored(id)).toEqual(['ada'])
+  await until(async () => (await server.command('KEYS', 'meetabl:progress:*')).length === 1)
 })
 
 test('P5 a user who may only use the keys of the prefix loses nothing', async () => {

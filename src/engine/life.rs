@@ -90,11 +90,7 @@ impl Shared {
         let former = self.former_connection().clone();
         let connection = Connection::open(&config.endpoint, timeouts, tracker, track, former.as_ref()).await?;
         *self.former_connection() = connection.identity();
-        // Before anything is sent on it: what the former one sent is done, or never will be.
-        self.resolve(&connection).await?;
-        connection.begin(&self.keys).await?;
-        // Before anyone reads from it: what it has lost is to be there again.
-        let restored = self.recover(&connection).await?;
+        let restored = self.prepare(&connection).await.inspect_err(|_| connection.abandon())?;
         if restored > 0 {
             self.stats.restored.add(restored);
             tracing::warn!(
@@ -102,6 +98,17 @@ impl Shared {
             );
         }
         Ok(connection)
+    }
+
+    /// Before anyone reads from a connection: what Redis has lost is to be there again. Returns how many sessions were.
+    async fn prepare(&self, connection: &Connection) -> Result<u64, Error> {
+        // Before anything is sent on it: what the former one sent is done, or never will be.
+        if self.resolve(connection).await? {
+            connection.begin(&self.keys).await?;
+        } else {
+            connection.note_nothing();
+        }
+        self.recover(connection).await
     }
 
     fn former_connection(&self) -> MutexGuard<'_, Option<Identity>> {

@@ -139,13 +139,14 @@ impl Pending {
 }
 
 impl Shared {
-    /// Finds out which sessions Redis has of those that were sent to it and not answered.
-    pub(super) async fn resolve(&self, connection: &Connection) -> Result<(), Trouble> {
+    /// Finds out which sessions Redis has of those that were sent to it and not answered. `false` when that stays open,
+    /// because this Redis cannot tell.
+    pub(super) async fn resolve(&self, connection: &Connection) -> Result<bool, Trouble> {
         let mut sent = self.replica.sent();
         if sent.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
-        let mut progress = connection.progress(&self.keys).await?;
+        let Some(mut progress) = connection.progress(&self.keys).await? else { return Ok(false) };
         // The row in the middle of which the connection was lost: what is there as it was sent was executed.
         sent.retain(|(.., place)| progress.fate(*place) == Fate::Unknown);
         sent.sort_unstable_by_key(|(.., place)| place.count);
@@ -158,7 +159,7 @@ impl Shared {
             }
         }
         self.replica.resolve(|place| progress.fate(place));
-        Ok(())
+        Ok(true)
     }
 
     fn merge_pending(&self, change: &Pending, save: &Save, stored: String) {

@@ -74,6 +74,12 @@ pub(super) struct Service {
     recovering: bool,
 }
 
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.connection.abandon();
+    }
+}
+
 impl Service {
     pub(super) fn new(shared: Arc<Shared>, connection: Connection) -> Self {
         // The lease on what is known has to be renewed before it ends.
@@ -353,6 +359,8 @@ impl Service {
     async fn finish(mut self) -> Ended {
         self.take_jobs();
         self.send_touches(true);
+        self.settle_all().await;
+        self.replaying = false;
         self.replay();
         self.settle_all().await;
         if self.shared.replica.is_empty() {

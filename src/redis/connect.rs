@@ -13,6 +13,7 @@ use redis::{
 };
 use secrecy::ExposeSecret;
 use tokio::sync::watch;
+use tokio::task::unconstrained;
 use tokio::time::sleep;
 
 use super::commands::SAVE;
@@ -23,9 +24,6 @@ use crate::error::Error;
 
 /// Pipelines that may wait for the socket before a sender does.
 const PIPELINE_BUFFER: usize = 1024;
-
-/// In command timeouts.
-const LINGER: u32 = 10;
 
 /// Why an answer did not come. In each case Redis may or may not have done what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +83,7 @@ pub trait Watch: Send + Sync + 'static {
     fn lost(&self);
 }
 
-/// One connection to Redis, shared by all commands. Clones share it; it ends when the last one is dropped.
+/// One connection to Redis, shared by all commands. Clones share it; it ends when it is abandoned.
 #[derive(Clone)]
 pub struct Connection {
     inner: MultiplexedConnection,
@@ -253,30 +251,32 @@ impl Connection {
         let sent = self.watch.sending();
         let mut inner = self.inner.clone();
         let mut request = Box::pin(async move { inner.send_packed_commands(&pipeline, 0, pipeline.len()).await });
-        tokio::select! {
-            biased;
-            replies = &mut request => {
-                let replies = replies.map_err(|error| Trouble::Lost(reason(&error)))?;
-                if self.tracks() {
-                    self.watch.answered(sent);
+        // It is sent when this is polled first, and not later: others are polled, and sent, after that.
+        unconstrained(async {
+            tokio::select! {
+                biased;
+                replies = &mut request => {
+                    let replies = replies.map_err(|error| Trouble::Lost(reason(&error)))?;
+                    if self.tracks() {
+                        self.watch.answered(sent);
+                    }
+                    Ok(replies)
                 }
-                Ok(replies)
+                () = self.lost() => Err(Trouble::Lost("the connection was lost".to_owned())),
+                () = sleep(self.command_timeout) => {
+                    tokio::spawn(self.clone().linger(request));
+                    Err(Trouble::TimedOut)
+                }
             }
-            () = self.lost() => Err(Trouble::Lost("the connection was lost".to_owned())),
-            () = sleep(self.command_timeout) => {
-                tokio::spawn(self.clone().linger(request));
-                Err(Trouble::TimedOut)
-            }
-        }
+        })
+        .await
     }
 
-    /// Keeps a request that was given up until it is surely sent: the redis crate does not send what nobody waits for. By
-    /// the end of the time that it takes, a heartbeat was answered, or the connection was given up.
+    /// Keeps a request that was given up: the redis crate does not send what nobody waits for.
     async fn linger<T>(self, request: impl Future<Output = T>) {
         tokio::select! {
             _ = request => {}
             () = self.lost() => {}
-            () = sleep(self.command_timeout * LINGER) => {}
         }
     }
 
@@ -302,7 +302,7 @@ impl Connection {
         let _ = self.lost.subscribe().wait_for(|lost| *lost).await;
     }
 
-    /// Gives the connection up: whatever waits for it ends at once with [`Trouble::Lost`].
+    /// Ends the connection: whatever waits for it ends at once with [`Trouble::Lost`].
     pub fn abandon(&self) {
         self.watch.lost();
         self.lost.send_replace(true);

@@ -15,6 +15,7 @@ use super::connect::{Connection, Trouble};
 use super::keys::Keys;
 use super::session::extract;
 use crate::clock::Timestamp;
+use crate::error::Error;
 use crate::session::{Base, Fate, Place};
 
 /// How long it is known after the last such write, in milliseconds: an outage may last that long.
@@ -54,10 +55,11 @@ impl Progress {
     /// What became of a write of which no answer came.
     #[must_use]
     pub fn fate(&self, place: Place) -> Fate {
-        let Some(executed) = self.executed else { return Fate::Unknown };
         if place.connection == self.sent.connection && place.count > self.sent.count {
-            Fate::Open
-        } else if executed.connection != place.connection {
+            return Fate::Open;
+        }
+        let Some(executed) = self.executed else { return Fate::Unknown };
+        if executed.connection != place.connection {
             Fate::Never
         } else if place.count <= executed.count {
             Fate::Executed
@@ -90,21 +92,30 @@ impl Connection {
     }
 
     /// How far Redis has come. What an earlier connection sent must have been executed by now, or never be: see the
-    /// `former` one of [`Connection::open`].
+    /// `former` one of [`Connection::open`]. `None` when this Redis does not serve writes now: another may have come further.
     ///
     /// # Errors
     ///
     /// [`Trouble`] when no answer came.
-    pub async fn progress(&self, keys: &Keys) -> Result<Progress, Trouble> {
+    pub async fn progress(&self, keys: &Keys) -> Result<Option<Progress>, Trouble> {
         let sent = Place { connection: self.sent.connection, count: self.sent.count.load(Ordering::Relaxed) };
-        let mut pipeline = Pipeline::with_capacity(1);
+        let mut pipeline = Pipeline::with_capacity(2);
+        pipeline.cmd("PEXPIRE").arg(keys.progress()).arg(KNOWN_MILLIS);
         pipeline.cmd("GET").arg(keys.progress());
-        let reply = self.send(pipeline).await?.pop();
-        let executed = match reply.map(extract) {
+        let replies: Vec<_> = self.send(pipeline).await?.into_iter().map(extract).collect();
+        if replies.iter().any(|reply| reply.as_ref().is_err_and(Error::is_outage)) {
+            return Ok(None);
+        }
+        let executed = match replies.into_iter().next_back() {
             Some(Ok(Value::BulkString(text))) => parse(&text),
             _ => None,
         };
-        Ok(Progress { executed, sent })
+        Ok(Some(Progress { executed, sent }))
+    }
+
+    /// Has Redis note nothing, so that what it has noted stays.
+    pub fn note_nothing(&self) {
+        self.sent.is_forbidden.store(true, Ordering::Relaxed);
     }
 
     /// Has Redis note that nothing was sent yet, where this user may.
@@ -134,7 +145,7 @@ impl Connection {
     pub(super) fn unpack_placed(&self, count: usize, replies: &mut vec::IntoIter<Value>, answers: &mut Vec<Answer>) {
         answers.extend(replies.by_ref().take(count).map(|reply| Ok(saved(reply))));
         if matches!(next(replies), Value::ServerError(error) if error.code() == "NOPERM") {
-            self.sent.is_forbidden.store(true, Ordering::Relaxed);
+            self.note_nothing();
         }
     }
 }

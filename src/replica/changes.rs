@@ -129,10 +129,10 @@ impl Replica {
 
     /// Writes of which it is open whether Redis has them, and the texts that were sent.
     pub fn sent(&self) -> Vec<(SessionId, String, Place)> {
-        if self.is_empty() {
+        let table = self.table();
+        if !table.may_have_sent() {
             return Vec::new();
         }
-        let table = self.table();
         let sent = table.after(None).filter_map(|(id, entry)| match &entry.change {
             Change::Save { base: Base::Sent { text, place }, .. } => Some((id.clone(), text.clone(), *place)),
             _ => None,
@@ -197,8 +197,9 @@ impl Replica {
         let now = self.clock.now();
         let mut table = self.table();
         if let Some(entry) = table.get(id).filter(|entry| entry.is_session(now) && entry.sequence < sequence) {
-            let change = entry.change.clone();
+            let (change, first) = (entry.change.clone(), entry.first);
             table.put(id.clone(), change, deadline, sequence);
+            table.set_first(id, first);
         }
     }
 

@@ -116,6 +116,8 @@ pub(super) struct Table {
     destroyed_bytes: usize,
     /// The last that was given.
     revision: u64,
+    /// False when it is open of no entry whether Redis has it.
+    may_have_sent: bool,
 }
 
 impl Table {
@@ -168,6 +170,7 @@ impl Table {
             self.deadlines.insert((deadline, id.clone()));
         }
         self.revision += 1;
+        self.may_have_sent |= matches!(change, Change::Save { base: Base::Sent { .. }, .. });
         self.entries.insert(id, Entry { change, deadline, sequence, revision: self.revision, first: sequence });
     }
 
@@ -189,9 +192,11 @@ impl Table {
 
     /// Changes what all changes were made from.
     pub(super) fn rebase_all(&mut self, rebased: impl Fn(Base) -> Base) {
+        self.may_have_sent = false;
         for entry in self.entries.values_mut() {
             let (before, after) = entry.rebase(&rebased);
             self.saved_bytes = self.saved_bytes - before + after;
+            self.may_have_sent |= entry.was_sent();
         }
     }
 
@@ -200,7 +205,12 @@ impl Table {
         if let Some(entry) = self.entries.get_mut(id) {
             let (before, after) = entry.rebase(&rebased);
             self.saved_bytes = self.saved_bytes - before + after;
+            self.may_have_sent |= entry.was_sent();
         }
+    }
+
+    pub(super) fn may_have_sent(&self) -> bool {
+        self.may_have_sent
     }
 
     /// Removes all entries, and returns them.
