@@ -8,7 +8,7 @@ import { connect, idOf, MEMORY, OURS, sampleSession, THEIRS } from './subjects.m
 
 const SESSIONS = 1000
 
-const count = size('COUNT', 20_000)
+const count = size('COUNT', 60_000)
 const rounds = size('ROUNDS', 9)
 const session = sampleSession()
 const ids = Array.from({ length: SESSIONS }, (_, n) => idOf(n))
