@@ -10,6 +10,7 @@
 mod changes;
 mod known;
 mod lease;
+mod pending;
 mod seen;
 mod sweep;
 mod table;
@@ -25,7 +26,8 @@ use tokio::sync::Notify;
 
 use crate::clock::{Clock, Timestamp};
 use crate::session::Lifetime;
-pub use changes::{Lookup, Pending};
+pub use changes::Lookup;
+pub use pending::Pending;
 use table::Table;
 pub use table::{Change, Kind, Sequence};
 use view::View;
