@@ -77,8 +77,8 @@ class Operations {
 
   /**
    * Starts an operation. `start(operation)` returns what the addon returns: the reply, or null for one that
-   * comes later. `read(value, life)` turns a reply into the result, `failed()` hears that there is none. Without a
-   * callback, returns a promise.
+   * comes later. `read(value, end)` turns a reply into the result, `failed()` hears that there is none. With a session's text
+   * comes when it ends, on the wall clock. Without a callback, returns a promise.
    */
   run(callback, start, read, failed) {
     if (isCallback(callback)) {
@@ -105,7 +105,7 @@ class Operations {
     }
     if (reply !== null) {
       this.#free.push(operation)
-      finish(settle, read, reply[0], reply[1])
+      finish(settle, read, reply[0], Date.now() + reply[1])
       return
     }
     const context = new AsyncResource('MEETABL_SESSION', { requireManualDestroy: true })
@@ -117,6 +117,7 @@ class Operations {
 
   /** Takes a batch of the addon's results, and calls `notify(isLog, ...)` for each event and log line in it. */
   deliver(numbers, texts, rare, notify) {
+    const now = Date.now()
     let end = 0
     let next = 0
     for (let at = 0; at < numbers.length; at += 4) {
@@ -127,7 +128,7 @@ class Operations {
       if (kind === TEXT) end += numbers[at + 2]
       else next += RARE_VALUES[kind]
       try {
-        if (kind === TEXT) this.#settle(operation, texts.slice(start, end), numbers[at + 3])
+        if (kind === TEXT) this.#settle(operation, texts.slice(start, end), now + numbers[at + 3])
         else if (kind === DONE) this.#settle(operation, numbers[at + 2])
         else this.#deliverOther(operation, kind, numbers[at + 2], rare.slice(first, next), notify)
       } catch (error) {
@@ -147,9 +148,9 @@ class Operations {
     else notify(kind === LOG, ...values)
   }
 
-  #settle(operation, value, life) {
+  #settle(operation, value, end) {
     const { settle, read, context } = this.#take(operation)
-    inContext(context, finish, settle, read, value, life)
+    inContext(context, finish, settle, read, value, end)
   }
 
   #fail(operation, error) {
@@ -200,10 +201,10 @@ function inContext(context, call, ...values) {
 }
 
 // The callback is outside the `try`: what it throws is not what failed here.
-function finish(settle, read, value, life) {
+function finish(settle, read, value, end) {
   let result
   try {
-    result = read(value, life)
+    result = read(value, end)
   } catch (error) {
     settle(toFailure(error))
     return

@@ -51,11 +51,11 @@ function parseDate(text) {
 }
 
 /**
- * Sets a parsed session's cookie to the expiry that follows from how long it lives, and returns that. A session that does
- * not say when its cookie expires (`expires` is not a number) stays as it is.
+ * Sets a parsed session's cookie, which expires at one time, to the time when the session ends, and returns what it is then.
+ * A session that does not say when its cookie expires (`expires` is not a number) stays as it is.
  */
-function renewCookie(session, expires, life) {
-  const live = Math.min(Date.now() + life, LAST_DATE)
+function renewCookie(session, expires, end) {
+  const live = Math.min(end, LAST_DATE)
   const off = Math.abs(live - expires)
   if (!(off > LEAST_DRIFT) || off <= drift(session.cookie.originalMaxAge)) return expires
   session.cookie.expires = new Date(live).toISOString()

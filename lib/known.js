@@ -41,15 +41,17 @@ class Known {
   hits = 0
 
   /**
-   * `{ text, session, life }` with a session that is the caller's own, null when there is none, and undefined when Redis
-   * has to be asked. The life is infinite also when the session's cookie has been renewed already.
+   * `{ text, session, end }` with a session that is the caller's own, null when there is none, and undefined when Redis has
+   * to be asked. The end, on the wall clock, is infinite also when the session's cookie has been renewed already.
    */
   get(sid) {
     const now = steady()
-    const kept = this.#trusted(sid, now, Date.now())
-    if (kept === undefined) return this.#ask(sid, now)
+    const wall = Date.now()
+    const kept = this.#trusted(sid, now, wall)
+    if (kept === undefined) return this.#ask(sid, now, wall)
     this.hits++
-    return { text: kept.text, session: kept.read(kept.end - now, this.#parse), life: Number.POSITIVE_INFINITY }
+    const session = kept.read(wall + kept.end - now, this.#parse)
+    return { text: kept.text, session, end: Number.POSITIVE_INFINITY }
   }
 
   /** Moves the end of a session, at this time of the wall clock. Returns what is kept of it, undefined when that may not be trusted. */
@@ -82,16 +84,16 @@ class Known {
     return now <= numbers[LEASE_STEADY] && wall <= numbers[LEASE_WALL] ? kept : undefined
   }
 
-  #ask(sid, now) {
+  #ask(sid, now, wall) {
     const reply = known(this.#store, sid, this.#parsed?.slotFor(sid) ?? NO_SLOT, now)
     if (reply === ASK) return undefined
     if (reply === MISSING) return null
     const [text, version, life] = reply
     const kept = this.#parsed?.keep(sid, text)
-    if (kept === undefined) return { text, session: this.#parse(sid, text), life }
+    if (kept === undefined) return { text, session: this.#parse(sid, text), end: wall + life }
     kept.version = version
     kept.end = now + life
-    return { text, session: kept.read(life, this.#parse), life: Number.POSITIVE_INFINITY }
+    return { text, session: kept.read(wall + life, this.#parse), end: Number.POSITIVE_INFINITY }
   }
 }
 

@@ -33,21 +33,21 @@ class Kept {
   }
 
   /**
-   * The session of one that lives so many milliseconds more, the caller's own. `parse(sid, text)` makes it, or null, for as
-   * long as there is nothing to copy.
+   * The session, the caller's own. It ends at this time of the wall clock, which is infinite without end. `parse(sid, text)`
+   * makes it, or null, for as long as there is nothing to copy.
    */
-  read(life, parse) {
+  read(end, parse) {
     if (this.#session !== null) {
       // NaN is not to be renewed.
-      if (this.#expires >= 0 && life < Number.POSITIVE_INFINITY) {
-        this.#expires = renewCookie(this.#session, this.#expires, life)
+      if (this.#expires >= 0 && end < Number.POSITIVE_INFINITY) {
+        this.#expires = renewCookie(this.#session, this.#expires, end)
       }
       return copy(this.#session, this.#objects)
     }
     const session = parse(this.sid, this.text)
     if (session === null) return null
-    const expires = this.#renews && life < Number.POSITIVE_INFINITY ? expiryOf(session) : Number.NaN
-    if (expires >= 0) renewCookie(session, expires, life)
+    const expires = this.#renews && end < Number.POSITIVE_INFINITY ? expiryOf(session) : Number.NaN
+    if (expires >= 0) renewCookie(session, expires, end)
     if (this.#isRead) this.#keep(session)
     // What is read a second time will be read more often. Most is not: to copy it for later would be in vain.
     this.#isRead = true

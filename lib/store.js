@@ -82,7 +82,7 @@ class RedisStore extends Store {
     return this.#operations.run(
       callback,
       (operation) => this.#requests.get(operation, checkId(sid)),
-      (text, life) => (text === null ? null : this.#read(sid, text, life))
+      (text, end) => (text === null ? null : this.#read(sid, text, end))
     )
   }
 
@@ -273,19 +273,19 @@ class RedisStore extends Store {
   }
 
   /** The session in a stored text, with its live expiry; null when there is none in it. */
-  #read(sid, text, life) {
+  #read(sid, text, end) {
     const kept = this.#parsed?.keep(sid, text, true)
-    if (kept === undefined) return this.#loaded(sid, { text, session: this.#parse(sid, text), life })
-    const session = kept.read(life, this.#readJson)
-    return this.#loaded(sid, { text: kept.text, session, life: Number.POSITIVE_INFINITY })
+    if (kept === undefined) return this.#loaded(sid, { text, session: this.#parse(sid, text), end })
+    const session = kept.read(end, this.#readJson)
+    return this.#loaded(sid, { text: kept.text, session, end: Number.POSITIVE_INFINITY })
   }
 
-  #loaded(sid, { text, session, life }) {
+  #loaded(sid, { text, session, end }) {
     if (typeof session?.then === 'function') {
-      return session.then((parsed) => this.#loaded(sid, { text, session: parsed, life }))
+      return session.then((parsed) => this.#loaded(sid, { text, session: parsed, end }))
     }
     if (session !== null) this.#bases.loaded(sid, session, text)
-    return this.#renew(session, life)
+    return this.#renew(session, end)
   }
 
   /** What is known without asking, undefined when nothing is. A write that is under way comes first. */
@@ -315,10 +315,10 @@ class RedisStore extends Store {
   }
 
   // A `ttl` function gives the key another life than the cookie, so then the cookie's expiry stays as it was stored.
-  #renew(session, life) {
-    if (life === Number.POSITIVE_INFINITY || typeof this.ttl === 'function') return session
+  #renew(session, end) {
+    if (end === Number.POSITIVE_INFINITY || typeof this.ttl === 'function') return session
     const expires = expiryOf(session)
-    if (!Number.isNaN(expires)) renewCookie(session, expires, life)
+    if (!Number.isNaN(expires)) renewCookie(session, expires, end)
     return session
   }
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::contention::Waiting;
 use super::ticket::Tickets;
+use super::tracker::Seen;
 use super::{Event, NOBODY, Observer, Operation, Outcome, Shared};
 use crate::error::Error;
 use crate::redis::{Connection, Reply, Request, Session, Trouble};
@@ -78,9 +79,13 @@ impl Batch {
 }
 
 impl Answered {
+    pub(super) fn len(&self) -> usize {
+        self.batch.len()
+    }
+
     /// Tells those who wait. Without replies, memory answers. Returns the sessions on which two saves have met, with what
     /// stands there.
-    pub(super) fn settle(self, shared: &Shared) -> Result<Vec<(SessionId, String)>, Trouble> {
+    pub(super) fn settle(self, shared: &Shared) -> Result<Vec<(SessionId, Arc<str>)>, Trouble> {
         let Batch { tickets, calls, requests, renewals } = self.batch;
         shared.queue.end_renewals(renewals);
         let trouble = match &self.replies {
@@ -102,7 +107,7 @@ impl Answered {
             tickets.answer(outcomes);
             return trouble.map_or(Ok(Vec::new()), Err);
         };
-        let seen = Seen { round_trip: self.round_trip, tracks: self.tracks };
+        let seen = Seen { round_trip: self.round_trip, tracks: self.tracks, now: shared.now() };
         let mut met = Vec::new();
         let outcomes = calls.zip(replies).map(|((request, call), reply)| match (request, reply) {
             (Request::Save(id, save), Ok(Reply::Conflict(stored))) => {
@@ -117,7 +122,6 @@ impl Answered {
             }
             (request, reply) => {
                 let outcome = shared.outcome(&request, &call, seen, reply);
-                call.end(shared, request.id());
                 shared.answer_joined(call.token, &outcome);
                 Some(outcome)
             }
@@ -134,13 +138,6 @@ impl Answered {
     }
 }
 
-/// How replies came.
-#[derive(Clone, Copy)]
-struct Seen {
-    round_trip: Duration,
-    tracks: bool,
-}
-
 impl Shared {
     /// Redis's reply, as the caller sees it.
     fn outcome(
@@ -150,8 +147,9 @@ impl Shared {
         seen: Seen,
         reply: Result<Reply, Error>,
     ) -> Result<Outcome, Error> {
-        let (id, reply) = (request.id(), reply?);
-        let version = self.note(request, call.token, &reply, seen.tracks, seen.round_trip);
+        let id = request.id();
+        let reply = reply.inspect_err(|_| call.end(self, id))?;
+        let version = self.note(request, call.token, &reply, seen);
         match (request, reply) {
             // Changed in memory since it was sent, because an answer before this one did not come.
             (Request::Load(_), _) if self.replica.holds(id) => self.answer_request_from_memory(request, call.sequence),
@@ -180,7 +178,9 @@ impl Shared {
 
     /// Reads that were asked for while the same read was under way.
     fn answer_joined(&self, token: Option<Token>, outcome: &Result<Outcome, Error>) {
-        if let Some(joined) = token.and_then(|token| self.joined().remove(&token)) {
+        let Some(token) = token else { return };
+        let joined = Some(self.joined()).filter(|all| !all.is_empty()).and_then(|mut all| all.remove(&token));
+        if let Some(joined) = joined {
             let operations = joined.len();
             Tickets::all(joined, self.observer.clone()).answer(std::iter::repeat_n(outcome.clone(), operations));
         }

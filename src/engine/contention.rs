@@ -60,7 +60,7 @@ impl Contended {
 }
 
 /// Writes all that waits for a session, over `stored` and whatever comes after it.
-pub(super) async fn settle(shared: Arc<Shared>, connection: Connection, id: SessionId, mut stored: String) {
+pub(super) async fn settle(shared: Arc<Shared>, connection: Connection, id: SessionId, mut stored: Arc<str>) {
     let mut attempt = 0;
     let mut group = Vec::new();
     loop {
@@ -106,21 +106,27 @@ pub(super) async fn settle(shared: Arc<Shared>, connection: Connection, id: Sess
 /// What came of writing a group.
 enum Written {
     /// All of it was written, as this text.
-    As(String),
+    As(Arc<str>),
     /// Nothing was: this stands there.
-    No(String),
+    No(Arc<str>),
     Gone,
     Refused(Error),
     /// Redis is away.
     Unknown,
 }
 
-async fn write(shared: &Shared, connection: &Connection, id: &SessionId, group: &[Waiting], stored: &str) -> Written {
+async fn write(
+    shared: &Shared,
+    connection: &Connection,
+    id: &SessionId,
+    group: &[Waiting],
+    stored: &Arc<str>,
+) -> Written {
     // An earlier save was refused, or has no answer yet: these are made from it, and follow it from memory.
     if shared.replica.holds(id) {
         return Written::Unknown;
     }
-    let merged = group.iter().try_fold(stored.to_owned(), |text, waiting| waiting.save.merged_with(&text));
+    let merged = group.iter().try_fold(stored.clone(), |text, waiting| waiting.save.merged_with(&text));
     let (Some(text), Some(last)) = (merged, group.last()) else {
         if merge("{}", "{}", stored).is_some() {
             return Written::Refused(Error::Nested);
@@ -128,7 +134,7 @@ async fn write(shared: &Shared, connection: &Connection, id: &SessionId, group: 
         shared.report_unreadable(id, "it is no JSON object");
         return Written::Gone;
     };
-    let save = Save::new(text.clone(), last.save.deadline, Base::Text(stored.to_owned()));
+    let save = Save::new(text.clone(), last.save.deadline, Base::Text(stored.clone()));
     let mut replies = shared.run(connection, vec![Request::Save(id.clone(), save)]).await;
     match replies.as_mut().map(Vec::pop) {
         Ok(Some(Ok(Reply::Done | Reply::Untracked | Reply::Late | Reply::Loaded(_)))) => Written::As(text),

@@ -9,6 +9,7 @@ mod contention;
 mod life;
 mod listing;
 mod memory;
+mod placement;
 mod queue;
 mod recovery;
 mod replay;

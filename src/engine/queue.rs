@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::listing::Listing;
+use super::placement::EventLoop;
 use super::{Calls, NOBODY, Operation};
 use crate::error::Error;
 use crate::failover::State;
@@ -68,6 +69,8 @@ pub(super) struct Queue {
     reply_is_due: AtomicBool,
     reached: AtomicBool,
     closing: Notify,
+    /// The one that the calls come from.
+    pub(super) event_loop: EventLoop,
 }
 
 struct Inner {
@@ -120,6 +123,7 @@ impl Queue {
 
     /// Queues calls that came together, whoever serves. Gives them back when nobody does any more.
     pub(super) fn push_calls(&self, calls: Calls) -> Result<(), Calls> {
+        self.event_loop.note_processor();
         let mut inner = self.inner();
         if inner.is_closed() {
             return Err(calls);

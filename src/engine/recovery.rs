@@ -94,7 +94,7 @@ impl Shared {
             let requests: Vec<_> = sessions
                 .iter()
                 .map(|(id, text, deadline)| {
-                    let save = Save::new(text.to_string(), *deadline, Base::Absent);
+                    let save = Save::new(text.clone(), *deadline, Base::Absent);
                     Request::Save(id.clone(), save)
                 })
                 .collect();

@@ -1,7 +1,7 @@
 //! Redis is back: what changed in memory meanwhile is written to it.
 
 use std::collections::HashMap;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::Shared;
 use crate::error::Error;
@@ -129,7 +129,7 @@ impl Pending {
     fn request(&self, marks: bool) -> Request {
         match &self.change {
             Change::Save { text, base } => {
-                let save = Save::new(text.to_string(), self.deadline, base.clone());
+                let save = Save::new(text.clone(), self.deadline, base.clone());
                 Request::Save(self.id.clone(), save)
             }
             Change::Destroy if marks => Request::Bury(self.id.clone()),
@@ -154,7 +154,7 @@ impl Shared {
         let loads: Vec<_> = sent.iter().map(|(id, ..)| Request::Load(id.clone())).collect();
         let replies = connection.run(&self.keys, &loads, self.now()).await?;
         for ((_, text, place), reply) in sent.iter().zip(replies) {
-            if matches!(reply, Ok(Reply::Loaded(Session::Found(record))) if record.text == *text) {
+            if matches!(reply, Ok(Reply::Loaded(Session::Found(record))) if *record.text == **text) {
                 progress.reached(*place);
             }
         }
@@ -162,13 +162,13 @@ impl Shared {
         Ok(true)
     }
 
-    fn merge_pending(&self, change: &Pending, save: &Save, stored: String) {
+    fn merge_pending(&self, change: &Pending, save: &Save, stored: Arc<str>) {
         if let Some(merged) = save.merged_with(&stored) {
             self.stats.merged.increment();
-            self.replica.rebase(change, &merged, stored);
+            self.replica.rebase(change, merged, stored);
         } else if merge("{}", "{}", &stored).is_some() {
             tracing::warn!("Two changes of a session cannot be merged, it is nested too deep: the later one is kept");
-            self.replica.rebase(change, &save.text, stored);
+            self.replica.rebase(change, save.text.clone(), stored);
         } else {
             self.report_unreadable(&change.id, "it is no JSON object");
             self.replica.drop_change(change);

@@ -12,6 +12,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 
 use super::batch::{Answered, Batch};
 use super::contention::{self, Waiting};
+use super::placement::Placement;
 use super::queue::Task;
 use super::replay::replay;
 use super::ticket::Tickets;
@@ -72,6 +73,7 @@ pub(super) struct Service {
     replaying: bool,
     /// Set until Redis has what changed while it was away.
     recovering: bool,
+    placement: Placement,
 }
 
 impl Drop for Service {
@@ -100,6 +102,7 @@ impl Service {
             asking_for_life: false,
             replaying: false,
             recovering: false,
+            placement: Placement::default(),
         }
     }
 
@@ -186,8 +189,12 @@ impl Service {
         }
     }
 
-    fn settle(&mut self, answered: Answered) -> Result<Vec<(SessionId, String)>, Trouble> {
+    fn settle(&mut self, answered: Answered) -> Result<Vec<(SessionId, Arc<str>)>, Trouble> {
         self.round_trip = (self.round_trip * 7 + answered.round_trip) / 8;
+        // Who waits for one answer alone has nothing to do meanwhile, and is not disturbed.
+        if answered.len() > 1 {
+            self.placement.check(&self.shared.queue.event_loop);
+        }
         self.set_reply_is_due(false);
         self.answered = Instant::now();
         let settled = answered.settle(&self.shared);
@@ -205,7 +212,7 @@ impl Service {
         }
     }
 
-    fn merge(&mut self, contended: Vec<(SessionId, String)>) {
+    fn merge(&mut self, contended: Vec<(SessionId, Arc<str>)>) {
         for (id, stored) in contended {
             let merging = contention::settle(self.shared.clone(), self.connection.clone(), id, stored);
             self.work.push(Box::pin(merging.map(|()| Done::Errand)));

@@ -57,6 +57,16 @@ impl Watch for Tracker {
     }
 }
 
+/// How replies came.
+#[derive(Clone, Copy)]
+pub(super) struct Seen {
+    pub(super) round_trip: Duration,
+    /// Redis tells of changes.
+    pub(super) tracks: bool,
+    /// When they came.
+    pub(super) now: Timestamp,
+}
+
 impl Shared {
     /// What a request may note when it is answered. It has to be asked for before the request is sent. Reads of the same
     /// session may wait for a read that is `shared`: whoever sends it answers them.
@@ -86,62 +96,63 @@ impl Shared {
         let tokens: Vec<_> = requests.iter().map(|request| self.token(connection, request, false)).collect();
         let sent = self.now();
         let replies = connection.run(&self.keys, &requests, sent).await;
-        let round_trip = Duration::from_millis(self.now().since(sent));
+        let now = self.now();
+        let seen = Seen { round_trip: Duration::from_millis(now.since(sent)), tracks: connection.tracks(), now };
         for (at, (request, token)) in requests.iter().zip(tokens).enumerate() {
             if let Ok(Some(Ok(reply))) = replies.as_ref().map(|replies| replies.get(at)) {
-                self.note(request, token, reply, connection.tracks(), round_trip);
-            }
-            if let Some(token) = token {
+                self.note(request, token, reply, seen);
+            } else if let Some(token) = token {
                 self.replica.end(request.id(), token);
             }
         }
         replies
     }
 
-    /// Notes what a reply shows. Returns the version of what was written, when JavaScript may keep it.
-    pub(super) fn note(
-        &self,
-        request: &Request,
-        token: Option<Token>,
-        reply: &Reply,
-        tracks: bool,
-        round_trip: Duration,
-    ) -> Option<u64> {
-        match (request, reply) {
-            (Request::Load(id), Reply::Loaded(Session::Found(record))) => {
-                self.note_loaded(id, token, Some(record), round_trip);
+    /// Notes what a reply shows, and is done with the token. Returns the version of what was written, when JavaScript may
+    /// keep it.
+    pub(super) fn note(&self, request: &Request, token: Option<Token>, reply: &Reply, seen: Seen) -> Option<u64> {
+        match (request, reply, token) {
+            (Request::Load(id), Reply::Loaded(Session::Found(record)), Some(token)) => {
+                self.note_loaded(id, token, Some(record), seen);
             }
-            (Request::Load(id), Reply::Loaded(Session::Missing)) => self.note_loaded(id, token, None, round_trip),
-            (Request::Save(id, save), reply) if tracks => return self.note_saved(id, token, save, reply),
-            (Request::Destroy(id) | Request::Bury(id), _) => self.replica.note_destroyed(id),
+            (Request::Load(id), Reply::Loaded(Session::Missing), Some(token)) => {
+                self.note_loaded(id, token, None, seen);
+            }
+            (Request::Save(id, save), reply, token) if seen.tracks => {
+                return self.note_saved(id, token, save, reply, seen);
+            }
+            (request, _, Some(token)) => self.replica.end(request.id(), token),
+            (Request::Destroy(id) | Request::Bury(id), ..) => self.replica.note_destroyed(id),
             // Redis does not tell of the next change, or has no such session any more.
-            (Request::Touch(id, _), Reply::Untracked | Reply::Gone) => drop(self.replica.invalidate(id)),
+            (Request::Touch(id, _), Reply::Untracked | Reply::Gone, _) => drop(self.replica.invalidate(id)),
             _ => {}
         }
         None
     }
 
     /// Notes what Redis had at the latest when it was asked.
-    fn note_loaded(&self, id: &SessionId, token: Option<Token>, record: Option<&Record>, round_trip: Duration) {
-        let Some(token) = token else { return };
-        let deadline = record.and_then(|record| self.now().after(record.lifetime)).map(|deadline| {
-            Timestamp(deadline.0.saturating_sub(u64::try_from(round_trip.as_millis()).unwrap_or(u64::MAX)))
+    fn note_loaded(&self, id: &SessionId, token: Token, record: Option<&Record>, seen: Seen) {
+        let deadline = record.and_then(|record| seen.now.after(record.lifetime)).map(|deadline| {
+            Timestamp(deadline.0.saturating_sub(u64::try_from(seen.round_trip.as_millis()).unwrap_or(u64::MAX)))
         });
         let text = record.map(|record| record.text.as_str().into());
-        self.replica.enter(id, token, Shown { text, deadline, slot: None }, true);
+        self.replica.enter(id, token, Shown { text, deadline, slot: None }, true, seen.now);
     }
 
-    fn note_saved(&self, id: &SessionId, token: Option<Token>, save: &Save, reply: &Reply) -> Option<u64> {
+    fn note_saved(&self, id: &SessionId, token: Option<Token>, save: &Save, reply: &Reply, seen: Seen) -> Option<u64> {
         let is_written = matches!(reply, Reply::Done | Reply::Untracked);
         let version = token.filter(|_| is_written).and_then(|token| {
-            let shown = Shown { text: Some(save.text.as_str().into()), deadline: save.deadline, slot: save.slot };
-            self.replica.enter(id, token, shown, *reply == Reply::Done)
+            let shown = Shown { text: Some(save.text.clone()), deadline: save.deadline, slot: save.slot };
+            self.replica.enter(id, token, shown, *reply == Reply::Done, seen.now)
         });
         if *reply == Reply::Late {
             // Later writes that are under way say what Redis had before this one.
             self.replica.forget_known(id);
         } else if version.is_none() {
             self.replica.forget_unless_written(id);
+        }
+        if let Some(token) = token.filter(|_| !is_written) {
+            self.replica.end(id, token);
         }
         version.filter(|_| save.slot.is_some() && *reply == Reply::Done)
     }

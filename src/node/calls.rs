@@ -2,6 +2,7 @@
 //! texts joined to another. They are taken apart on the engine's thread.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use once_cell::unsync::OnceCell;
@@ -30,7 +31,7 @@ const ANY_BASE: f64 = -2.0;
 pub fn request(
     kind: u32,
     id: impl AsRef<str> + Into<Arc<str>>,
-    text: String,
+    text: impl Into<Arc<str>>,
     lifetime: f64,
     base: Base,
     now: Timestamp,
@@ -46,7 +47,7 @@ pub fn request(
 }
 
 /// Which base a number from JavaScript means.
-pub fn base_of(number: f64, text: impl FnOnce() -> String) -> Base {
+pub fn base_of(number: f64, text: impl FnOnce() -> Arc<str>) -> Base {
     match number {
         NO_BASE => Base::None,
         ANY_BASE => Base::Any,
@@ -81,10 +82,12 @@ impl Iterator for Packed {
         let mut number = || self.numbers.next();
         let (operation, kind, id, text, lifetime) = (number()?, number()?, number()?, number()?, number()?);
         let (base, slot) = (number()?, number()?);
-        let id = self.ids.take(id as usize);
-        let text = self.texts.take(text as usize).into_owned();
-        let base = base_of(base, || self.texts.take(base as usize).into_owned());
-        let mut request = request(kind as u32, id, text, lifetime, base, self.now);
+        let (id, text) = (self.ids.take(id as usize), self.texts.take(text as usize));
+        let base = base_of(base, || {
+            let base = self.texts.take(base as usize);
+            self.texts.get(base).into()
+        });
+        let mut request = request(kind as u32, self.ids.get(id), self.texts.get(text), lifetime, base, self.now);
         if let Ok(Request::Save(_, save)) = &mut request {
             save.slot = (slot > NO_SLOT).then_some(slot as u32);
         }
@@ -112,12 +115,17 @@ impl Units {
         Self { all: all.to_vec(), ascii: OnceCell::new(), taken: 0 }
     }
 
-    fn take(&mut self, length: usize) -> Cow<'_, str> {
+    /// Where the next piece is.
+    fn take(&mut self, length: usize) -> Range<usize> {
         let start = self.taken;
         self.taken = (start + length).min(self.all.len());
+        start..self.taken
+    }
+
+    fn get(&self, piece: Range<usize>) -> Cow<'_, str> {
         match self.ascii.get_or_init(|| ascii(&self.all)) {
-            Some(text) => Cow::Borrowed(&text[start..self.taken]),
-            None => Cow::Owned(utf8_of(&self.all[start..self.taken])),
+            Some(text) => Cow::Borrowed(&text[piece]),
+            None => Cow::Owned(utf8_of(&self.all[piece])),
         }
     }
 }

@@ -58,8 +58,8 @@ pub fn ask(
     base: Either<f64, String>,
 ) -> Result<Reply> {
     let base = match base {
-        Either::A(number) => base_of(number, String::new),
-        Either::B(text) => Base::Text(text),
+        Either::A(number) => base_of(number, Arc::default),
+        Either::B(text) => Base::Text(text.into()),
     };
     with_store(store, |engine| reply(engine.ask(operation, request(kind, id, text, lifetime, base, engine.now())?)))
 }

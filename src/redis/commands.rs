@@ -1,5 +1,6 @@
 //! Load, save, touch and destroy, as typed requests and replies.
 
+use std::sync::Arc;
 use std::vec;
 
 use once_cell::sync::Lazy;
@@ -43,7 +44,7 @@ pub enum Reply {
     /// Nothing was done, because the session is gone.
     Gone,
     /// To [`Request::Save`]: nothing was written, because this text stands there instead of the base.
-    Conflict(String),
+    Conflict(Arc<str>),
 }
 
 /// How a save is sent.
@@ -201,7 +202,9 @@ pub(super) fn saved(reply: Value) -> Result<Reply, Error> {
         Value::Int(1) => Ok(Reply::Done),
         Value::Nil => Ok(Reply::Gone),
         // What is no text was not written by any session store: whatever it is, the session is gone.
-        Value::BulkString(stored) => Ok(String::from_utf8(stored).map_or(Reply::Gone, Reply::Conflict)),
+        Value::BulkString(stored) => {
+            Ok(String::from_utf8(stored).map_or(Reply::Gone, |text| Reply::Conflict(text.into())))
+        }
         other => extract(other).map(|_| Reply::Untracked),
     }
 }
@@ -360,7 +363,7 @@ impl Request {
 /// would cost more than to write it: the first read begins that.
 pub(super) fn set(keys: &Keys, id: &SessionId, save: &Save, now: Timestamp) -> Cmd {
     let mut command = keys.key(id).command("SET", save.text.len() + 32);
-    command.arg(&save.text);
+    command.arg(&*save.text);
     if let Some(deadline) = save.deadline {
         command.arg("PX").arg(life(deadline, now));
     }
@@ -392,7 +395,7 @@ fn pack_saves(run: &[Request], keys: &Keys, now: Timestamp, script: Script, pipe
     }
     for (_, save) in saves() {
         add_base(save, &mut command);
-        command.arg(&save.text);
+        command.arg(&*save.text);
         match save.deadline {
             Some(deadline) => command.arg(life(deadline, now)),
             None => command.arg(""),
@@ -414,7 +417,7 @@ fn add_base(save: &Save, command: &mut Cmd) {
         }
     };
     if base.len() <= SHORT {
-        command.arg(kind[0]).arg(base);
+        command.arg(kind[0]).arg(&**base);
     } else {
         command.arg(kind[1]).arg(digest(base));
     }

@@ -55,7 +55,7 @@ impl Replica {
                 change: Change::Save { text, base }, deadline, sequence: held, first: held_first, ..
             }) if *held > sequence => {
                 // It comes late: what was made of the session since is the later save. And Redis may not even have this.
-                let later = Save::new(text.to_string(), *deadline, save.base.clone());
+                let later = Save::new(text.clone(), *deadline, save.base.clone());
                 let text = if matches!(save.base, Base::Text(_)) { later.merged_with(&save.text) } else { None };
                 // The base of the earliest is what Redis had for certain.
                 let base = if *base == Base::None || *held_first < sequence { base.clone() } else { save.base.clone() };
@@ -75,13 +75,13 @@ impl Replica {
             None if matches!(save.base, Base::Text(_)) => match self.known_text(id) {
                 // What Redis had when it was last seen is what this is merged with, and what Redis is to be asked for.
                 Some(known) if let Some(merged) = save.merged_with(&known) => {
-                    (merged, Base::Text(known.to_string()), save.deadline, sequence)
+                    (merged, Base::Text(known.clone()), save.deadline, sequence)
                 }
                 _ => (save.text.clone(), save.base.clone(), save.deadline, sequence),
             },
             _ => (save.text.clone(), save.base.clone(), save.deadline, sequence),
         };
-        Self::put(&mut table, self.max_bytes, id, Change::Save { text: text.into(), base }, deadline, sequence)?;
+        Self::put(&mut table, self.max_bytes, id, Change::Save { text, base }, deadline, sequence)?;
         table.set_first(id, first);
         self.note_size(&table);
         self.view().known.unmark(id);

@@ -54,7 +54,7 @@ impl Replica {
         self.drop_change(pending);
         if let Change::Save { text, .. } = &pending.change {
             let mut table = self.table();
-            table.rebase(&pending.id, |_| Base::Text(text.to_string()));
+            table.rebase(&pending.id, |_| Base::Text(text.clone()));
             self.note_size(&table);
         }
     }
@@ -73,7 +73,7 @@ impl Replica {
     }
 
     /// Writes of which it is open whether Redis has them, and the texts that were sent.
-    pub fn sent(&self) -> Vec<(SessionId, String, Place)> {
+    pub fn sent(&self) -> Vec<(SessionId, Arc<str>, Place)> {
         let table = self.table();
         if !table.may_have_sent() {
             return Vec::new();
@@ -102,10 +102,10 @@ impl Replica {
     }
 
     /// Something else than the base of this change stands in Redis: what came of the two is to be written over that.
-    pub fn rebase(&self, pending: &Pending, merged: &str, stored: String) {
+    pub fn rebase(&self, pending: &Pending, merged: Arc<str>, stored: Arc<str>) {
         let mut table = self.table();
         if table.get(&pending.id).is_some_and(|entry| entry.revision == pending.revision) {
-            let change = Change::Save { text: merged.into(), base: Base::Text(stored) };
+            let change = Change::Save { text: merged, base: Base::Text(stored) };
             table.put(pending.id.clone(), change, pending.deadline, pending.sequence);
         }
     }
@@ -155,21 +155,21 @@ mod tests {
     #[test]
     fn what_an_earlier_call_adds_late_is_not_lost_with_what_was_being_written() {
         let (replica, _clock) = replica(1 << 20);
-        let save = |text: &str| Save::new(text.to_owned(), None, Base::Text("{}".to_owned()));
+        let save = |text: &str| Save::new(text.to_owned(), None, Base::Text("{}".into()));
         let pending = || replica.pending(Kind::Saved, None, 10, 1 << 20).remove(0);
         replica.save(&id("a"), &save(r#"{"later":1}"#), true, 2).expect("there is room");
         let sent = pending();
         replica.save(&id("a"), &save(r#"{"earlier":1}"#), true, 1).expect("there is room");
         // Its answer: another stands there.
-        replica.rebase(&sent, r#"{"later":1,"other":1}"#, r#"{"other":1}"#.to_owned());
+        replica.rebase(&sent, r#"{"later":1,"other":1}"#.into(), r#"{"other":1}"#.into());
         let Change::Save { text, base } = pending().change else { panic!("it is a save") };
         assert!(text.contains("earlier") && text.contains("later"), "{text}");
-        assert_eq!(base, Base::Text("{}".to_owned()));
+        assert_eq!(base, Base::Text("{}".into()));
         // Or it was written.
         replica.settle(&sent);
         let Change::Save { text, base } = pending().change else { panic!("it is a save") };
         assert!(text.contains("earlier") && text.contains("later"), "{text}");
-        assert_eq!(base, Base::Text(r#"{"later":1}"#.to_owned()));
+        assert_eq!(base, Base::Text(r#"{"later":1}"#.into()));
         replica.settle(&pending());
         assert!(replica.is_empty());
         assert_eq!(replica.bytes(), 0);
@@ -180,7 +180,7 @@ mod tests {
         let (replica, _clock) = replica(1 << 20);
         let place = Place { connection: 1, count: 1 };
         for (fate, base) in [
-            (Fate::Executed, Some(Base::Text("sent".to_owned()))),
+            (Fate::Executed, Some(Base::Text("sent".into()))),
             (Fate::Never, Some(Base::None)),
             (Fate::Unknown, Some(Base::Unsure)),
             (Fate::Open, None),

@@ -157,8 +157,8 @@ impl Replica {
 
     /// Notes what a command has shown, which Redis tells of the next change of when it is `tracked`. Returns its version, `None`
     /// when another change has spoiled the token.
-    pub fn enter(&self, id: &SessionId, token: Token, shown: Shown, tracked: bool) -> Option<u64> {
-        let version = self.view().enter(id, token, shown, tracked, self.clock.now());
+    pub fn enter(&self, id: &SessionId, token: Token, shown: Shown, tracked: bool, now: Timestamp) -> Option<u64> {
+        let version = self.view().enter(id, token, shown, tracked, now);
         self.occupied.notify_one();
         version
     }

@@ -47,7 +47,9 @@ impl Touches {
     }
 
     pub(super) fn remove(&mut self, id: &SessionId) {
-        if let Some(renewal) = self.renewals.remove(id) {
+        if !self.renewals.is_empty()
+            && let Some(renewal) = self.renewals.remove(id)
+        {
             self.order.remove(&(renewal.due, id.clone()));
         }
     }

@@ -1,5 +1,7 @@
 //! A session's text and how long it lives.
 
+use std::sync::Arc;
+
 use super::merge::merge;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -64,16 +66,16 @@ pub enum Base {
     /// As [`Base::None`], and this text was sent. How far Redis came with its connection tells whether it was written.
     Sent {
         /// What was sent.
-        text: String,
+        text: Arc<str>,
         /// Where on its connection.
         place: Place,
     },
     /// The session as it was loaded, whatever it was: a session that is gone meanwhile stays gone.
     Any,
     /// This text: what others made of it meanwhile is merged, and a session that is gone stays gone.
-    Text(String),
+    Text(Arc<str>),
     /// As [`Base::Text`], but Redis has lost it: it is written also where nothing stands.
-    Lost(String),
+    Lost(Arc<str>),
     /// Nothing, for certain: where something stands, that stays.
     Absent,
 }
@@ -81,8 +83,8 @@ pub enum Base {
 impl Base {
     /// That of a write without a base, once it was sent.
     #[must_use]
-    pub fn sent(text: &str, place: Option<Place>) -> Self {
-        place.map_or(Self::Unsure, |place| Self::Sent { text: text.to_owned(), place })
+    pub fn sent(text: &Arc<str>, place: Option<Place>) -> Self {
+        place.map_or(Self::Unsure, |place| Self::Sent { text: text.clone(), place })
     }
 
     /// How long its text is.
@@ -121,7 +123,7 @@ pub enum Fate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Save {
     /// What the serializer made of it.
-    pub text: String,
+    pub text: Arc<str>,
     /// When it ends, `None` when it does not.
     pub deadline: Option<Timestamp>,
     /// What it was made from.
@@ -135,8 +137,8 @@ pub struct Save {
 impl Save {
     /// One of which JavaScript keeps nothing.
     #[must_use]
-    pub fn new(text: String, deadline: Option<Timestamp>, base: Base) -> Self {
-        Self { text, deadline, base, slot: None, place: None }
+    pub fn new(text: impl Into<Arc<str>>, deadline: Option<Timestamp>, base: Base) -> Self {
+        Self { text: text.into(), deadline, base, slot: None, place: None }
     }
 
     /// The same, where it may have been executed already.
@@ -158,13 +160,13 @@ impl Save {
     /// The text to write where `stored` stands instead of the base. `None` when what is stored is no session, or when the
     /// two cannot be merged: see [`merge`].
     #[must_use]
-    pub fn merged_with(&self, stored: &str) -> Option<String> {
+    pub fn merged_with(&self, stored: &str) -> Option<Arc<str>> {
         match &self.base {
             Base::None | Base::Any => Some(self.text.clone()),
-            Base::Absent => Some(stored.to_owned()),
-            Base::Unsure | Base::Sent { .. } => merge("{}", &self.text, stored),
-            Base::Text(base) | Base::Lost(base) if base == stored => Some(self.text.clone()),
-            Base::Text(base) | Base::Lost(base) => merge(base, &self.text, stored),
+            Base::Absent => Some(stored.into()),
+            Base::Unsure | Base::Sent { .. } => merge("{}", &self.text, stored).map(Into::into),
+            Base::Text(base) | Base::Lost(base) if **base == *stored => Some(self.text.clone()),
+            Base::Text(base) | Base::Lost(base) => merge(base, &self.text, stored).map(Into::into),
         }
     }
 }
