@@ -6,6 +6,7 @@ const { call } = require('./support/call')
 const { runScript } = require('./support/script')
 const { newId, sessionWith } = require('./support/sessions')
 const { useStores } = require('./support/stores')
+const { until } = require('./support/until')
 
 jest.setTimeout(60_000)
 
@@ -225,4 +226,22 @@ describe.each([
       asked.map(([, caller]) => [caller, caller])
     )
   })
+})
+
+test('P3 a session that a refused save has shown to be gone stays so when Redis goes away', async () => {
+  const { server, one, two } = await stores.twoStores()
+  const sid = newId()
+  const session = one.createSession({ sessionID: sid, sessionStore: one }, sessionWith({ user: 'ada' }))
+  await one.set(sid, session)
+  // Nobody is told: Redis keeps track of what was read only.
+  await two.destroy(sid)
+  session.visits = 1
+  await one.set(sid, session)
+  expect(one.stats().refused).toBe(1)
+  await server.kill()
+  await until(() => one.state === 'degraded')
+  expect(await one.get(sid)).toBeNull()
+  await server.start()
+  await until(() => one.state === 'ready' && one.stats().unsaved === 0)
+  expect(await server.command('EXISTS', one.prefix + sid)).toBe(0)
 })

@@ -118,17 +118,17 @@ class Operations {
   /** Takes a batch of the addon's results, and calls `notify(isLog, ...)` for each event and log line in it. */
   deliver(numbers, texts, rare, notify) {
     const now = Date.now()
-    let end = 0
+    let textEnd = 0
     let next = 0
     for (let at = 0; at < numbers.length; at += 4) {
       const operation = numbers[at]
       const kind = numbers[at + 1]
-      const start = end
+      const textStart = textEnd
       const first = next
-      if (kind === TEXT) end += numbers[at + 2]
+      if (kind === TEXT) textEnd += numbers[at + 2]
       else next += RARE_VALUES[kind]
       try {
-        if (kind === TEXT) this.#settle(operation, texts.slice(start, end), now + numbers[at + 3])
+        if (kind === TEXT) this.#settle(operation, texts.slice(textStart, textEnd), now + numbers[at + 3])
         else if (kind === DONE) this.#settle(operation, numbers[at + 2])
         else this.#deliverOther(operation, kind, numbers[at + 2], rare.slice(first, next), notify)
       } catch (error) {

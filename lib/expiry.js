@@ -51,7 +51,7 @@ function parseDate(text) {
 }
 
 /**
- * Sets a parsed session's cookie, which expires at one time, to the time when the session ends, and returns what it is then.
+ * Makes a parsed session's cookie expire when the session ends. `expires` is what it says now; returns what it says afterwards.
  * A session that does not say when its cookie expires (`expires` is not a number) stays as it is.
  */
 function renewCookie(session, expires, end) {

@@ -50,7 +50,7 @@ class Known {
     const kept = this.#trusted(sid, now, wall)
     if (kept === undefined) return this.#ask(sid, now, wall)
     this.hits++
-    const session = kept.read(wall + kept.end - now, this.#parse)
+    const session = kept.read(wall + kept.steadyEnd - now, this.#parse)
     return { text: kept.text, session, end: Number.POSITIVE_INFINITY }
   }
 
@@ -58,7 +58,7 @@ class Known {
   touch(sid, lifetime, wall) {
     const now = steady()
     const kept = this.#trusted(sid, now, wall)
-    if (kept !== undefined) kept.end = now + lifetime
+    if (kept !== undefined) kept.steadyEnd = now + lifetime
     return kept
   }
 
@@ -68,11 +68,11 @@ class Known {
    */
   saving(sid, text, lifetime) {
     const slot = this.#parsed?.recall(sid)?.slot ?? -1
-    const end = steady() + lifetime
+    const steadyEnd = steady() + lifetime
     const saved = (version) => {
       if (this.#parsed.recall(sid)?.slot !== slot) return
       const kept = this.#parsed.keep(sid, text)
-      if (kept !== undefined) Object.assign(kept, { version, end })
+      if (kept !== undefined) Object.assign(kept, { version, steadyEnd })
     }
     return { slot, saved }
   }
@@ -80,7 +80,8 @@ class Known {
   #trusted(sid, now, wall) {
     const kept = this.#parsed?.recall(sid)
     const numbers = this.#words
-    if (kept === undefined || numbers[FIRST_SLOT + kept.slot] !== kept.version || now >= kept.end) return undefined
+    if (kept === undefined || numbers[FIRST_SLOT + kept.slot] !== kept.version || now >= kept.steadyEnd)
+      return undefined
     return now <= numbers[LEASE_STEADY] && wall <= numbers[LEASE_WALL] ? kept : undefined
   }
 
@@ -92,7 +93,7 @@ class Known {
     const kept = this.#parsed?.keep(sid, text)
     if (kept === undefined) return { text, session: this.#parse(sid, text), end: wall + life }
     kept.version = version
-    kept.end = now + life
+    kept.steadyEnd = now + life
     return { text, session: kept.read(wall + life, this.#parse), end: Number.POSITIVE_INFINITY }
   }
 }

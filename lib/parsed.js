@@ -22,7 +22,7 @@ class Kept {
 
   // What lib/known.js has to know: the version that stands in the slot while it may be trusted, and the end on its clock.
   version = 0
-  end = 0
+  steadyEnd = 0
 
   /** The slot is this session's alone. A cookie's expiry follows the session's life when it `renews`. */
   constructor(sid, text, slot, renews) {

@@ -138,16 +138,15 @@ class RedisStore extends Store {
 
   // Until it is answered, what is known of the session is past.
   #change(callback, sid, start, succeeded = done, failed = done) {
-    let isUnderWay = false
+    let written
     const end = () => {
-      if (isUnderWay) this.#writing.remove(sid)
+      if (written !== undefined) this.#writing.end(written)
     }
     return this.#operations.run(
       callback,
       (operation) => {
         const reply = start(operation)
-        isUnderWay = reply === null
-        if (isUnderWay) this.#writing.add(sid)
+        if (reply === null) written = this.#writing.begin(sid)
         return reply
       },
       (version) => {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::contention::Waiting;
 use super::ticket::Tickets;
-use super::tracker::Seen;
+use super::tracker::Arrival;
 use super::{Event, NOBODY, Observer, Operation, Outcome, Shared};
 use crate::error::Error;
 use crate::redis::{Connection, Reply, Request, Session, Trouble};
@@ -107,7 +107,7 @@ impl Answered {
             tickets.answer(outcomes);
             return trouble.map_or(Ok(Vec::new()), Err);
         };
-        let seen = Seen { round_trip: self.round_trip, tracks: self.tracks, now: shared.now() };
+        let arrival = Arrival { round_trip: self.round_trip, tracks: self.tracks, now: shared.now() };
         let mut met = Vec::new();
         let outcomes = calls.zip(replies).map(|((request, call), reply)| match (request, reply) {
             (Request::Save(id, save), Ok(Reply::Conflict(stored))) => {
@@ -118,10 +118,12 @@ impl Answered {
             (request, Err(error)) if error.is_write_refusal() => {
                 shared.report_write_refusal(&error);
                 call.end(shared, request.id());
-                Some(shared.answer_request_from_memory(&request, call.sequence))
+                let outcome = shared.answer_request_from_memory(&request, call.sequence);
+                shared.answer_joined(call.token, &outcome);
+                Some(outcome)
             }
             (request, reply) => {
-                let outcome = shared.outcome(&request, &call, seen, reply);
+                let outcome = shared.outcome(&request, &call, arrival, reply);
                 shared.answer_joined(call.token, &outcome);
                 Some(outcome)
             }
@@ -144,12 +146,12 @@ impl Shared {
         &self,
         request: &Request,
         call: &Call,
-        seen: Seen,
+        arrival: Arrival,
         reply: Result<Reply, Error>,
     ) -> Result<Outcome, Error> {
         let id = request.id();
         let reply = reply.inspect_err(|_| call.end(self, id))?;
-        let version = self.note(request, call.token, &reply, seen);
+        let version = self.note(request, call.token, &reply, arrival);
         match (request, reply) {
             // Changed in memory since it was sent, because an answer before this one did not come.
             (Request::Load(_), _) if self.replica.holds(id) => self.answer_request_from_memory(request, call.sequence),
@@ -179,7 +181,11 @@ impl Shared {
     /// Reads that were asked for while the same read was under way.
     fn answer_joined(&self, token: Option<Token>, outcome: &Result<Outcome, Error>) {
         let Some(token) = token else { return };
-        let joined = Some(self.joined()).filter(|all| !all.is_empty()).and_then(|mut all| all.remove(&token));
+        let joined = {
+            let mut all = self.joined();
+            // As it is nearly always, without a hash.
+            if all.is_empty() { None } else { all.remove(&token) }
+        };
         if let Some(joined) = joined {
             let operations = joined.len();
             Tickets::all(joined, self.observer.clone()).answer(std::iter::repeat_n(outcome.clone(), operations));

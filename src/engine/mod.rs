@@ -21,6 +21,7 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use once_cell::sync::Lazy;
@@ -156,6 +157,8 @@ static RUNTIME: Lazy<Runtime> = Lazy::new(|| {
     Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("meetabl-session")
+        // One that was left is of no use any more: see `placement`.
+        .thread_keep_alive(Duration::ZERO)
         .enable_all()
         .build()
         .expect("the system can start a thread, or Node.js could not have started")

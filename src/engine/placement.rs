@@ -1,13 +1,13 @@
-//! Keeps the engine's thread off the processor of the event loop while both have much to do.
+//! Keeps the engine's thread off the processor of the event loop under load.
 //!
 //! Linux wakes a thread where it ran last, and on many virtual machines only there. Two threads that wake each other all the
-//! time then share one processor for seconds, with another one idle: each batch interrupts JavaScript, and `set` has two
-//! thirds of its speed. To leave once is enough, because then the same habit keeps the two apart. The thread is bound to
-//! nothing: the system may move it at any time.
+//! time then share one processor for seconds, with another one idle: each batch interrupts JavaScript. To leave once is
+//! enough, because then the same habit keeps the two apart.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::task::{block_in_place, yield_now};
 use tokio::time::Instant;
 
 /// So many batches in a row beside the event loop are too many, when they come within this time: fewer do no harm, and a
@@ -20,6 +20,9 @@ const MOST_BATCHES: u32 = 4096;
 
 /// After so many in a row elsewhere it counts as settled there.
 const SETTLED: u32 = 256;
+
+/// How long a new thread may take to start.
+const START: Duration = Duration::from_millis(10);
 
 /// The number of no processor, where the system does not tell.
 const UNKNOWN: usize = usize::MAX;
@@ -36,7 +39,7 @@ impl Default for EventLoop {
 impl EventLoop {
     /// To be called on its thread.
     pub(super) fn note_processor(&self) {
-        self.0.store(system::processor(), Ordering::Relaxed);
+        self.0.store(processor(), Ordering::Relaxed);
     }
 
     fn processor(&self) -> usize {
@@ -53,24 +56,31 @@ pub(super) struct Placement {
     most: u32,
     /// How many it was elsewhere, in a row.
     elsewhere: u32,
+    /// The event loop had better have this processor for itself.
+    is_crowded: bool,
 }
 
 impl Default for Placement {
     fn default() -> Self {
-        Self { beside: 0, since: Instant::now(), most: BATCHES, elsewhere: 0 }
+        Self { beside: 0, since: Instant::now(), most: BATCHES, elsewhere: 0, is_crowded: false }
     }
 }
 
 impl Placement {
-    /// To be called on the engine's thread, with each batch of this event loop.
-    pub(super) fn check(&mut self, event_loop: &EventLoop) {
-        let here = system::processor();
-        if self.is_crowded(here, event_loop.processor(), Instant::now()) {
-            system::leave(here);
+    /// On this thread, a batch of so many calls of this event loop was answered.
+    pub(super) fn note(&mut self, calls: usize, event_loop: &EventLoop) {
+        // Who waits for one answer alone has nothing to do meanwhile, and is not disturbed.
+        self.is_crowded = calls > 1 && self.crowds(processor(), event_loop.processor(), Instant::now());
+    }
+
+    /// Moves the engine to another thread when it had better leave this one's processor.
+    pub(super) async fn leave_if_crowded(&mut self) {
+        if std::mem::take(&mut self.is_crowded) {
+            move_to_new_thread().await;
         }
     }
 
-    fn is_crowded(&mut self, here: usize, event_loop: usize, now: Instant) -> bool {
+    fn crowds(&mut self, here: usize, event_loop: usize, now: Instant) -> bool {
         if here == UNKNOWN || here != event_loop {
             self.beside = 0;
             self.elsewhere = self.elsewhere.saturating_add(1);
@@ -96,91 +106,99 @@ impl Placement {
     }
 }
 
-#[cfg(target_os = "linux")]
-mod system {
-    use rustix::thread::{sched_getaffinity, sched_getcpu, sched_setaffinity};
-
-    /// On which the calling thread runs.
-    pub(super) fn processor() -> usize {
-        sched_getcpu()
-    }
-
-    /// Moves the calling thread to another, if it may run on one. Where it may run stays as it was.
-    pub(super) fn leave(processor: usize) {
-        let Ok(allowed) = sched_getaffinity(None) else { return };
-        let mut others = allowed;
-        others.unset(processor);
-        if others.count() > 0 && sched_setaffinity(None, &others).is_ok() {
-            // It was allowed a moment ago.
-            let _ = sched_setaffinity(None, &allowed);
-        }
-    }
+/// Moves the engine to a new thread: the system starts that where most room is. (To forbid a thread a processor would be
+/// simpler, but some services end a process that tries.)
+async fn move_to_new_thread() {
+    let (starts, start) = std::sync::mpsc::channel();
+    tokio::spawn(async move { starts.send(()) });
+    // The runtime goes on elsewhere while a thread of it blocks, and does not come back when it has begun to.
+    block_in_place(|| start.recv_timeout(START)).ok();
+    yield_now().await;
 }
 
-#[cfg(not(target_os = "linux"))]
-mod system {
-    pub(super) fn processor() -> usize {
-        super::UNKNOWN
-    }
+/// The processor on which the calling thread runs. Where it would take a system call to know, it is not asked for.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn processor() -> usize {
+    rustix::thread::sched_getcpu()
+}
 
-    pub(super) fn leave(_processor: usize) {}
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+fn processor() -> usize {
+    UNKNOWN
 }
 
 #[cfg(test)]
 mod tests {
+    use std::thread::ThreadId;
+
     use super::*;
 
     const STEP: Duration = Duration::from_micros(100);
 
-    /// How many of so many batches, one each step, find that it is crowded.
-    fn crowded(placement: &mut Placement, batches: u32, step: Duration, event_loop: impl Fn(u32) -> usize) -> usize {
-        let start = Instant::now();
-        (0..batches).filter(|n| placement.is_crowded(1, event_loop(*n), start + step * *n)).count()
+    /// Batches one after the other, a step of time between them.
+    struct Batches {
+        placement: Placement,
+        now: Instant,
+    }
+
+    impl Batches {
+        fn new() -> Self {
+            Self { placement: Placement::default(), now: Instant::now() }
+        }
+
+        /// How many of so many find that it is crowded, with the event loop here or elsewhere.
+        fn crowded(&mut self, count: u32, step: Duration, is_here: impl Fn(u32) -> bool) -> usize {
+            let mut find = |n| {
+                self.now += step;
+                self.placement.crowds(1, is_here(n).into(), self.now)
+            };
+            (0..count).filter(|n| find(*n)).count()
+        }
     }
 
     #[test]
     fn a_thread_that_is_often_beside_the_event_loop_leaves_once() {
-        let mut placement = Placement::default();
-        assert_eq!(crowded(&mut placement, BATCHES - 1, STEP, |_| 1), 0);
-        assert_eq!(crowded(&mut placement, 1, STEP, |_| 1), 1);
-        assert_eq!(crowded(&mut placement, BATCHES, STEP, |_| 1), 0, "the next time it takes longer");
+        let mut batches = Batches::new();
+        assert_eq!(batches.crowded(BATCHES - 1, STEP, |_| true), 0);
+        assert_eq!(batches.crowded(1, STEP, |_| true), 1);
+        assert_eq!(batches.crowded(BATCHES, STEP, |_| true), 0, "the next time it takes longer");
     }
 
     #[test]
     fn it_stays_where_it_disturbs_nobody() {
-        assert_eq!(crowded(&mut Placement::default(), 1000, STEP, |_| 0), 0, "it is elsewhere");
-        assert_eq!(crowded(&mut Placement::default(), 1000, STEP, |n| (n % 8 == 0).into()), 0, "it is there at times");
-        assert_eq!(crowded(&mut Placement::default(), 1000, WITHIN, |_| 1), 0, "there is little to do");
-        let unknown = (0..1000).filter(|_| Placement::default().is_crowded(UNKNOWN, UNKNOWN, Instant::now()));
-        assert_eq!(unknown.count(), 0);
+        assert_eq!(Batches::new().crowded(1000, STEP, |_| false), 0, "it is elsewhere");
+        assert_eq!(Batches::new().crowded(1000, STEP, |n| n % 8 > 0), 0, "it is there at times");
+        assert_eq!(Batches::new().crowded(1000, WITHIN, |_| true), 0, "there is little to do");
+        let mut placement = Placement::default();
+        assert!((0..1000).all(|_| !placement.crowds(UNKNOWN, UNKNOWN, Instant::now())));
     }
 
     #[test]
     fn where_the_system_brings_it_back_it_gives_way() {
-        let mut placement = Placement::default();
-        let leaves = crowded(&mut placement, 100_000, STEP, |_| 1);
+        let mut batches = Batches::new();
+        let leaves = batches.crowded(100_000, STEP, |_| true);
         assert!((8..40).contains(&leaves), "{leaves} times");
-        assert_eq!(crowded(&mut placement, SETTLED, STEP, |_| 0), 0);
-        assert_eq!(crowded(&mut placement, BATCHES, STEP, |_| 1), 1, "it had settled elsewhere");
+        assert_eq!(batches.crowded(SETTLED, STEP, |_| false), 0);
+        assert_eq!(batches.crowded(BATCHES, STEP, |_| true), 1, "it had settled elsewhere");
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
-    fn to_leave_a_processor_binds_a_thread_to_nothing() {
-        use rustix::thread::sched_getaffinity;
-
-        let allowed = sched_getaffinity(None).expect("it is known where this may run");
-        for _ in 0..100 {
-            let before = system::processor();
-            system::leave(before);
-            assert!(sched_getaffinity(None).expect("as before") == allowed);
+    fn a_new_thread_takes_over_all_tasks() {
+        fn here() -> ThreadId {
+            std::thread::current().id()
         }
-        let one = allowed.count() == 1;
-        let left = (0..100).any(|_| {
-            let before = system::processor();
-            system::leave(before);
-            system::processor() != before
-        });
-        assert_eq!(left, !one);
+
+        async fn moving() -> [ThreadId; 3] {
+            let before = here();
+            move_to_new_thread().await;
+            [before, here(), tokio::spawn(async { here() }).await.expect("it ends")]
+        }
+
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("it can start");
+        for _ in 0..20 {
+            let [before, after, others] = runtime.block_on(runtime.spawn(moving())).expect("it ends");
+            assert_ne!(before, after);
+            assert_eq!(after, others);
+        }
     }
 }

@@ -138,6 +138,7 @@ impl Service {
                         Err(trouble) => return self.give_up(trouble).await,
                     }
                     self.take_jobs();
+                    self.placement.leave_if_crowded().await;
                 }
                 () = shared.queue.woken(), if self.batches.len() < BATCHES => {
                     let under_way = self.batches.len();
@@ -191,10 +192,7 @@ impl Service {
 
     fn settle(&mut self, answered: Answered) -> Result<Vec<(SessionId, Arc<str>)>, Trouble> {
         self.round_trip = (self.round_trip * 7 + answered.round_trip) / 8;
-        // Who waits for one answer alone has nothing to do meanwhile, and is not disturbed.
-        if answered.len() > 1 {
-            self.placement.check(&self.shared.queue.event_loop);
-        }
+        self.placement.note(answered.len(), &self.shared.queue.event_loop);
         self.set_reply_is_due(false);
         self.answered = Instant::now();
         let settled = answered.settle(&self.shared);

@@ -57,13 +57,13 @@ impl Watch for Tracker {
     }
 }
 
-/// How replies came.
+/// With what replies came.
 #[derive(Clone, Copy)]
-pub(super) struct Seen {
+pub(super) struct Arrival {
     pub(super) round_trip: Duration,
     /// Redis tells of changes.
     pub(super) tracks: bool,
-    /// When they came.
+    /// When they are looked at.
     pub(super) now: Timestamp,
 }
 
@@ -97,10 +97,10 @@ impl Shared {
         let sent = self.now();
         let replies = connection.run(&self.keys, &requests, sent).await;
         let now = self.now();
-        let seen = Seen { round_trip: Duration::from_millis(now.since(sent)), tracks: connection.tracks(), now };
+        let arrival = Arrival { round_trip: Duration::from_millis(now.since(sent)), tracks: connection.tracks(), now };
         for (at, (request, token)) in requests.iter().zip(tokens).enumerate() {
             if let Ok(Some(Ok(reply))) = replies.as_ref().map(|replies| replies.get(at)) {
-                self.note(request, token, reply, seen);
+                self.note(request, token, reply, arrival);
             } else if let Some(token) = token {
                 self.replica.end(request.id(), token);
             }
@@ -110,46 +110,55 @@ impl Shared {
 
     /// Notes what a reply shows, and is done with the token. Returns the version of what was written, when JavaScript may
     /// keep it.
-    pub(super) fn note(&self, request: &Request, token: Option<Token>, reply: &Reply, seen: Seen) -> Option<u64> {
+    pub(super) fn note(&self, request: &Request, token: Option<Token>, reply: &Reply, arrival: Arrival) -> Option<u64> {
         match (request, reply, token) {
             (Request::Load(id), Reply::Loaded(Session::Found(record)), Some(token)) => {
-                self.note_loaded(id, token, Some(record), seen);
+                self.note_loaded(id, token, Some(record), arrival);
             }
             (Request::Load(id), Reply::Loaded(Session::Missing), Some(token)) => {
-                self.note_loaded(id, token, None, seen);
+                self.note_loaded(id, token, None, arrival);
             }
-            (Request::Save(id, save), reply, token) if seen.tracks => {
-                return self.note_saved(id, token, save, reply, seen);
+            (Request::Save(id, save), reply, token) if arrival.tracks => {
+                return self.note_saved(id, token, save, reply, arrival);
             }
-            (request, _, Some(token)) => self.replica.end(request.id(), token),
             (Request::Destroy(id) | Request::Bury(id), ..) => self.replica.note_destroyed(id),
             // Redis does not tell of the next change, or has no such session any more.
             (Request::Touch(id, _), Reply::Untracked | Reply::Gone, _) => drop(self.replica.invalidate(id)),
+            (request, _, Some(token)) => self.replica.end(request.id(), token),
             _ => {}
         }
         None
     }
 
     /// Notes what Redis had at the latest when it was asked.
-    fn note_loaded(&self, id: &SessionId, token: Token, record: Option<&Record>, seen: Seen) {
-        let deadline = record.and_then(|record| seen.now.after(record.lifetime)).map(|deadline| {
-            Timestamp(deadline.0.saturating_sub(u64::try_from(seen.round_trip.as_millis()).unwrap_or(u64::MAX)))
+    fn note_loaded(&self, id: &SessionId, token: Token, record: Option<&Record>, arrival: Arrival) {
+        let deadline = record.and_then(|record| arrival.now.after(record.lifetime)).map(|deadline| {
+            Timestamp(deadline.0.saturating_sub(u64::try_from(arrival.round_trip.as_millis()).unwrap_or(u64::MAX)))
         });
         let text = record.map(|record| record.text.as_str().into());
-        self.replica.enter(id, token, Shown { text, deadline, slot: None }, true, seen.now);
+        self.replica.enter(id, token, Shown { text, deadline, slot: None }, true, arrival.now);
     }
 
-    fn note_saved(&self, id: &SessionId, token: Option<Token>, save: &Save, reply: &Reply, seen: Seen) -> Option<u64> {
+    fn note_saved(
+        &self,
+        id: &SessionId,
+        token: Option<Token>,
+        save: &Save,
+        reply: &Reply,
+        arrival: Arrival,
+    ) -> Option<u64> {
         let is_written = matches!(reply, Reply::Done | Reply::Untracked);
         let version = token.filter(|_| is_written).and_then(|token| {
             let shown = Shown { text: Some(save.text.clone()), deadline: save.deadline, slot: save.slot };
-            self.replica.enter(id, token, shown, *reply == Reply::Done, seen.now)
+            self.replica.enter(id, token, shown, *reply == Reply::Done, arrival.now)
         });
-        if *reply == Reply::Late {
+        match reply {
             // Later writes that are under way say what Redis had before this one.
-            self.replica.forget_known(id);
-        } else if version.is_none() {
-            self.replica.forget_unless_written(id);
+            Reply::Late => self.replica.forget_known(id),
+            // Redis does not tell of the end of what was not read.
+            Reply::Gone => self.replica.note_gone(id, token),
+            _ if version.is_none() => self.replica.forget_unless_written(id),
+            _ => {}
         }
         if let Some(token) = token.filter(|_| !is_written) {
             self.replica.end(id, token);

@@ -81,6 +81,14 @@ impl Replica {
         self.occupied.notify_one();
     }
 
+    /// A write showed that a session is gone from Redis.
+    pub fn note_gone(&self, id: &SessionId, token: Option<Token>) {
+        if let Some(token) = token {
+            self.view().end(id, token);
+        }
+        self.note_destroyed(id);
+    }
+
     pub(super) fn known_text(&self, id: &SessionId) -> Option<Arc<str>> {
         let now = self.clock.now();
         self.view().known.peek(id).filter(|entry| entry.is_live(now)).and_then(|entry| entry.text.clone())
