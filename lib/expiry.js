@@ -20,6 +20,9 @@ function stringify(session) {
   return JSON.stringify({ ...session, cookie: { ...plain, expires } })
 }
 
+// What stands behind the second, for each millisecond.
+const MILLIS = Array.from({ length: 1000 }, (_, millis) => `${String(millis).padStart(3, '0')}Z`)
+
 // The second that was formatted last: under load the next date is in the same one.
 let second = Number.NaN
 let secondText = ''
@@ -33,7 +36,7 @@ function formatDate(date) {
     second = time - millis
     secondText = new Date(second).toISOString().slice(0, 20)
   }
-  return `${secondText}${String(millis).padStart(3, '0')}Z`
+  return secondText + MILLIS[millis]
 }
 
 /** When a parsed session's cookie expires, in milliseconds; NaN when it does not say so. */

@@ -4,6 +4,7 @@
 // still be trusted: to look there takes a tenth of the time that a call would.
 
 const { known, words } = require('../binding')
+const { steady } = require('./steady')
 
 // What the addon says instead of a text.
 const ASK = -1
@@ -13,9 +14,6 @@ const MISSING = -2
 const LEASE_STEADY = 0
 const LEASE_WALL = 1
 const FIRST_SLOT = 2
-
-// Tests may set `Date` and `performance` to another time. This clock goes on.
-const steady = performance.now.bind(performance)
 
 // No slot: what is asked for is not kept.
 const NO_SLOT = 2 ** 32 - 1
@@ -70,9 +68,12 @@ class Known {
     const slot = this.#parsed?.recall(sid)?.slot ?? -1
     const steadyEnd = steady() + lifetime
     const saved = (version) => {
-      if (this.#parsed.recall(sid)?.slot !== slot) return
-      const kept = this.#parsed.keep(sid, text)
-      if (kept !== undefined) Object.assign(kept, { version, steadyEnd })
+      const former = this.#parsed.recall(sid)
+      if (former?.slot !== slot) return
+      const kept = former.text === text ? former : this.#parsed.keep(sid, text)
+      if (kept === undefined) return
+      kept.version = version
+      kept.steadyEnd = steadyEnd
     }
     return { slot, saved }
   }

@@ -10,6 +10,9 @@ const MOST_UNITS = 4 << 20
 const LONGEST = 16 << 10
 const DEEPEST = 32
 
+// For so long it is known when a session ends, in milliseconds: with a cache, a change elsewhere may go unseen as long.
+const END_KNOWN = 1000
+
 const DATA = { writable: true, enumerable: true, configurable: true }
 
 /** The text of a session, and what was parsed of it. */
@@ -19,6 +22,9 @@ class Kept {
   #session = null
   #objects = null
   #expires = Number.NaN
+  // When the session ends in Redis, on the wall clock, NaN when nobody knows; and as of when on the steady one.
+  #end = Number.NaN
+  #asOf = Number.NEGATIVE_INFINITY
 
   // What lib/known.js has to know: the version that stands in the slot while it may be trusted, and the end on its clock.
   version = 0
@@ -52,6 +58,18 @@ class Kept {
     // What is read a second time will be read more often. Most is not: to copy it for later would be in vain.
     this.#isRead = true
     return session
+  }
+
+  /** When the session ends, on the wall clock; NaN when Redis has to be asked. `now` is on the steady clock, as `asOf` is. */
+  endAt(now) {
+    return now - this.#asOf < END_KNOWN ? this.#end : Number.NaN
+  }
+
+  /** This is when it ends, unless it has changed since. */
+  learnEnd(end, asOf) {
+    if (asOf < this.#asOf) return
+    this.#end = end
+    this.#asOf = asOf
   }
 
   #keep(session) {

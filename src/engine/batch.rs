@@ -70,7 +70,7 @@ impl Batch {
 
     pub(super) async fn run(mut self, shared: Arc<Shared>, connection: Connection) -> Answered {
         let sent = Instant::now();
-        let loads = self.requests.iter().filter(|request| matches!(request, Request::Load(_))).count();
+        let loads = self.requests.iter().filter(|request| request.is_load()).count();
         let _in_flight = shared.stats.loads_in_flight.hold(loads as u64);
         connection.place(&mut self.requests);
         let replies = connection.run(&shared.keys, &self.requests, shared.now()).await;
@@ -154,8 +154,10 @@ impl Shared {
         let version = self.note(request, call.token, &reply, arrival);
         match (request, reply) {
             // Changed in memory since it was sent, because an answer before this one did not come.
-            (Request::Load(_), _) if self.replica.holds(id) => self.answer_request_from_memory(request, call.sequence),
-            (Request::Load(_), Reply::Loaded(session)) => Ok(Outcome::Session(self.session(id, session))),
+            (request, _) if request.is_load() && self.replica.holds(id) => {
+                self.answer_request_from_memory(request, call.sequence)
+            }
+            (_, Reply::Loaded(session)) => Ok(Outcome::Session(self.session(id, session))),
             (Request::Save(..) | Request::Destroy(_) | Request::Bury(_), reply) => {
                 self.replica.supersede(id, call.sequence);
                 if reply == Reply::Gone {

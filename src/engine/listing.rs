@@ -128,7 +128,7 @@ async fn texts(
     connection: &Connection,
     ids: Vec<SessionId>,
 ) -> Result<Vec<(SessionId, String)>, Error> {
-    let requests: Vec<_> = ids.iter().cloned().map(Request::Load).collect();
+    let requests: Vec<_> = ids.iter().cloned().map(Request::LoadText).collect();
     // Not noted: a listing would drive out what is in use.
     let replies = connection.run(&shared.keys, &requests, shared.now()).await?;
     let mut found = Vec::with_capacity(ids.len());

@@ -42,7 +42,7 @@ impl Shared {
         }
         self.stats.served_from_memory.increment();
         match request {
-            Request::Load(id) => Ok(Outcome::Session(match self.replica.load(id) {
+            Request::Load(id) | Request::LoadText(id) => Ok(Outcome::Session(match self.replica.load(id) {
                 Lookup::Held(record) => Some(record),
                 Lookup::Destroyed => None,
                 Lookup::Unknown => self.replica.last_seen(id),

@@ -392,7 +392,7 @@ impl Drop for Shared {
 impl Shared {
     fn count(&self, request: &Request) {
         match request {
-            Request::Load(_) => &self.stats.gets,
+            Request::Load(_) | Request::LoadText(_) => &self.stats.gets,
             Request::Save(..) => &self.stats.sets,
             Request::Touch(..) => &self.stats.touches,
             Request::Destroy(_) | Request::Bury(_) => &self.stats.destroys,

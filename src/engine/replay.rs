@@ -151,7 +151,7 @@ impl Shared {
         sent.retain(|(.., place)| progress.fate(*place) == Fate::Unknown);
         sent.sort_unstable_by_key(|(.., place)| place.count);
         sent.truncate(REPLAY_CHANGES);
-        let loads: Vec<_> = sent.iter().map(|(id, ..)| Request::Load(id.clone())).collect();
+        let loads: Vec<_> = sent.iter().map(|(id, ..)| Request::LoadText(id.clone())).collect();
         let replies = connection.run(&self.keys, &loads, self.now()).await?;
         for ((_, text, place), reply) in sent.iter().zip(replies) {
             if matches!(reply, Ok(Reply::Loaded(Session::Found(record))) if *record.text == **text) {

@@ -259,14 +259,15 @@ impl Service {
             Request::Destroy(id) if shared.buries() => Request::Bury(id),
             other => other,
         };
-        if let Request::Load(id) = &request {
+        if request.is_load() {
             shared.stats.misses.increment();
-            if self.connection.tracks()
-                && let Some(token) = shared.replica.load_under_way(id)
-            {
-                shared.joined().entry(token).or_default().push(operation);
-                return;
-            }
+        }
+        if let Request::Load(id) = &request
+            && self.connection.tracks()
+            && let Some(token) = shared.replica.load_under_way(id)
+        {
+            shared.joined().entry(token).or_default().push(operation);
+            return;
         }
         let token = shared.token(&self.connection, &request, true);
         batch.add(operation, sequence, request, token);

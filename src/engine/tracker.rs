@@ -78,7 +78,7 @@ impl Shared {
                 self.replica.forget_known(id);
                 None
             }
-            Request::Load(_) | Request::Touch(..) => None,
+            Request::Load(_) | Request::LoadText(_) | Request::Touch(..) => None,
         }
     }
 

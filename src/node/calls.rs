@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
+use napi::bindgen_prelude::Utf16String;
 use once_cell::unsync::OnceCell;
 
 use crate::clock::Timestamp;
@@ -42,6 +43,7 @@ pub fn request(
         1 => Ok(Request::Save(id, Save::new(text, now.after(Lifetime::from_millis(lifetime)?), base))),
         2 => Ok(Request::Touch(id, now.after(Lifetime::from_millis(lifetime)?))),
         3 => Ok(Request::Destroy(id)),
+        4 => Ok(Request::LoadText(id)),
         _ => Err(Error::Internal),
     }
 }
@@ -65,7 +67,7 @@ pub struct Packed {
 }
 
 impl Packed {
-    pub fn new(numbers: &[f64], ids: &[u16], texts: &[u16], now: Timestamp) -> Self {
+    pub fn new(numbers: &[f64], ids: Utf16String, texts: Utf16String, now: Timestamp) -> Self {
         Self { now, numbers: Vec::from(numbers).into_iter(), ids: Units::new(ids), texts: Units::new(texts) }
     }
 }
@@ -104,15 +106,15 @@ impl ExactSizeIterator for Packed {}
 
 /// Joined strings, taken piece by piece.
 struct Units {
-    all: Vec<u16>,
+    all: Utf16String,
     /// The same, when all of it is ASCII, as most is: then a unit is a byte. Looked at on the engine's thread.
     ascii: OnceCell<Option<String>>,
     taken: usize,
 }
 
 impl Units {
-    fn new(all: &[u16]) -> Self {
-        Self { all: all.to_vec(), ascii: OnceCell::new(), taken: 0 }
+    fn new(all: Utf16String) -> Self {
+        Self { all, ascii: OnceCell::new(), taken: 0 }
     }
 
     /// Where the next piece is.

@@ -40,7 +40,7 @@ fn with_store<T>(number: u32, call: impl FnOnce(&Engine) -> Result<T>) -> Result
 #[napi(catch_unwind)]
 pub fn submit(store: u32, numbers: Float64ArraySlice<'_>, ids: Utf16String, texts: Utf16String) -> Result<()> {
     with_store(store, |engine| {
-        engine.submit(Box::new(Packed::new(&numbers, &ids, &texts, engine.now())));
+        engine.submit(Box::new(Packed::new(&numbers, ids, texts, engine.now())));
         Ok(())
     })
 }

@@ -20,6 +20,8 @@ use crate::session::{Base, Place, Save, SessionId};
 pub enum Request {
     /// Read it.
     Load(SessionId),
+    /// Read it, but not how long it lives: that counts as without end.
+    LoadText(SessionId),
     /// Write it.
     Save(SessionId, Save),
     /// Renew it, until when it lives.
@@ -33,7 +35,7 @@ pub enum Request {
 /// Redis's answer to a [`Request`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// To [`Request::Load`].
+    /// To [`Request::Load`] and [`Request::LoadText`].
     Loaded(Session),
     /// It was done, and Redis tells of the next change.
     Done,
@@ -134,7 +136,7 @@ impl Connection {
 
     fn pack(&self, run: &[Request], keys: &Keys, now: Timestamp, script: Script, pipeline: &mut Pipeline) {
         match run {
-            [Request::Load(_), _, ..] => pack_loads(run, keys, pipeline),
+            [first, _, ..] if first.is_load() => pack_loads(run, keys, pipeline),
             [first, ..] if self.tracks() && first.is_touch() => pack_touches(run, keys, now, pipeline),
             [first, ..] if first.is_scripted(script) => pack_saves(run, keys, now, script, pipeline),
             [.., last] if let Some(place) = last.place() => pack_placed(run, keys, place, now, pipeline),
@@ -144,7 +146,7 @@ impl Connection {
 
     fn unpack(&self, run: &[Request], script: Script, replies: &mut vec::IntoIter<Value>, answers: &mut Vec<Answer>) {
         match run {
-            [Request::Load(_), _, ..] => unpack_loads(run.len(), replies, answers),
+            [first, _, ..] if first.is_load() => unpack_loads(run, replies, answers),
             [first, ..] if self.tracks() && first.is_touch() => unpack_touches(run.len(), replies, answers),
             [first, ..] if first.is_scripted(script) => self.unpack_saves(run.len(), next(replies), answers),
             [.., last] if last.place().is_some() => self.unpack_placed(run.len(), replies, answers),
@@ -161,7 +163,8 @@ impl Connection {
             return answers.pop().unwrap_or(Err(NotInThisForm));
         }
         match request {
-            Request::Load(_) => Ok(Session::from_replies(reply, next(replies)).map(Reply::Loaded)),
+            Request::Load(_) => Ok(Session::from_replies(reply, Some(next(replies))).map(Reply::Loaded)),
+            Request::LoadText(_) => Ok(Session::from_replies(reply, None).map(Reply::Loaded)),
             Request::Save(..) => Ok(saved(reply)),
             Request::Bury(_) => {
                 let _mark = next(replies);
@@ -217,7 +220,7 @@ pub(super) type Answer = Result<Result<Reply, Error>, NotInThisForm>;
 /// Requests of a kind in a row, where many can go together; each other request alone.
 fn runs(requests: &[Request]) -> impl Iterator<Item = &[Request]> {
     let together = |one: &Request, next: &Request| {
-        matches!((one, next), (Request::Load(_), Request::Load(_)))
+        (one.is_load() && next.is_load())
             || (one.is_touch() && next.is_touch())
             || (one.is_compared() && next.is_compared())
             || (one.place().is_some() && next.place().is_some())
@@ -237,20 +240,20 @@ fn pack_loads(run: &[Request], keys: &Keys, pipeline: &mut Pipeline) {
         command.arg(keys.key(request.id()));
     }
     pipeline.add_command(command);
-    for request in run {
+    for request in run.iter().filter(|request| matches!(request, Request::Load(_))) {
         pipeline.add_command(keys.key(request.id()).command("PTTL", 0));
     }
 }
 
 /// MGET passes over what is no text, although something is there, and may be refused as a whole.
-fn unpack_loads(count: usize, replies: &mut vec::IntoIter<Value>, answers: &mut Vec<Answer>) {
+fn unpack_loads(run: &[Request], replies: &mut vec::IntoIter<Value>, answers: &mut Vec<Answer>) {
     let texts = match next(replies) {
-        Value::Array(texts) if texts.len() == count => texts,
-        _ => vec![Value::Nil; count],
+        Value::Array(texts) if texts.len() == run.len() => texts,
+        _ => vec![Value::Nil; run.len()],
     };
-    for text in texts {
-        let expiry = next(replies);
-        answers.push(if text == Value::Nil && expiry != Value::Int(-2) {
+    for (request, text) in run.iter().zip(texts) {
+        let expiry = matches!(request, Request::Load(_)).then(|| next(replies));
+        answers.push(if text == Value::Nil && expiry != Some(Value::Int(-2)) {
             Err(NotInThisForm)
         } else {
             Ok(Session::from_replies(text, expiry).map(Reply::Loaded))
@@ -290,8 +293,19 @@ impl Request {
     #[must_use]
     pub fn id(&self) -> &SessionId {
         match self {
-            Self::Load(id) | Self::Save(id, ..) | Self::Touch(id, _) | Self::Destroy(id) | Self::Bury(id) => id,
+            Self::Load(id)
+            | Self::LoadText(id)
+            | Self::Save(id, ..)
+            | Self::Touch(id, _)
+            | Self::Destroy(id)
+            | Self::Bury(id) => id,
         }
+    }
+
+    /// Whether it reads.
+    #[must_use]
+    pub fn is_load(&self) -> bool {
+        matches!(self, Self::Load(_) | Self::LoadText(_))
     }
 
     fn is_touch(&self) -> bool {
@@ -331,6 +345,9 @@ impl Request {
             Self::Load(_) => {
                 pipeline.add_command(key.command("GET", 0));
                 pipeline.add_command(key.command("PTTL", 0));
+            }
+            Self::LoadText(_) => {
+                pipeline.add_command(key.command("GET", 0));
             }
             Self::Save(..) if self.is_scripted(script) => {
                 pack_saves(std::slice::from_ref(self), keys, now, script, pipeline);

@@ -18,7 +18,8 @@ pub enum Session {
 }
 
 impl Session {
-    pub(super) fn from_replies(text: Value, expiry: Value) -> Result<Self, Error> {
+    /// Without an expiry, it was not asked for.
+    pub(super) fn from_replies(text: Value, expiry: Option<Value>) -> Result<Self, Error> {
         const OTHER_TYPE: &str = "its key holds another type of data";
         let bytes = match text {
             Value::Nil => return Ok(Self::Missing),
@@ -29,11 +30,11 @@ impl Session {
                 return Ok(Self::Unreadable(OTHER_TYPE));
             }
         };
-        let lifetime = match extract(expiry)? {
-            Value::Int(-2) => return Ok(Self::Missing),
-            Value::Int(-1) => Lifetime::Unlimited,
-            Value::Int(millis) => Lifetime::Millis(u64::try_from(millis).unwrap_or(0).max(1)),
-            other => return Err(Error::Redis(format!("an expiry is a number, this was {:?}", kind(&other)))),
+        let lifetime = match expiry.map(extract).transpose()? {
+            Some(Value::Int(-2)) => return Ok(Self::Missing),
+            Some(Value::Int(-1)) | None => Lifetime::Unlimited,
+            Some(Value::Int(millis)) => Lifetime::Millis(u64::try_from(millis).unwrap_or(0).max(1)),
+            Some(other) => return Err(Error::Redis(format!("an expiry is a number, this was {:?}", kind(&other)))),
         };
         Ok(match String::from_utf8(bytes) {
             // What a destroyed session leaves for a while, so that nobody brings it back.
