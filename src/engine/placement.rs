@@ -15,11 +15,9 @@ use tokio::time::Instant;
 const BATCHES: u32 = 16;
 const WITHIN: Duration = Duration::from_millis(4);
 
-/// After each time that the thread had to leave, twice as many: a system that brings it back has its reasons.
+/// Twice as many each time that the system has brought it back at once: it has its reasons.
 const MOST_BATCHES: u32 = 4096;
-
-/// After so many in a row elsewhere it counts as settled there.
-const SETTLED: u32 = 256;
+const AT_ONCE: Duration = Duration::from_millis(5);
 
 /// How long a new thread may take to start.
 const START: Duration = Duration::from_millis(10);
@@ -54,15 +52,15 @@ pub(super) struct Placement {
     since: Instant,
     /// How many are too many.
     most: u32,
-    /// How many it was elsewhere, in a row.
-    elsewhere: u32,
+    /// When it left.
+    left: Option<Instant>,
     /// The event loop had better have this processor for itself.
     is_crowded: bool,
 }
 
 impl Default for Placement {
     fn default() -> Self {
-        Self { beside: 0, since: Instant::now(), most: BATCHES, elsewhere: 0, is_crowded: false }
+        Self { beside: 0, since: Instant::now(), most: BATCHES, left: None, is_crowded: false }
     }
 }
 
@@ -83,15 +81,13 @@ impl Placement {
     fn crowds(&mut self, here: usize, event_loop: usize, now: Instant) -> bool {
         if here == UNKNOWN || here != event_loop {
             self.beside = 0;
-            self.elsewhere = self.elsewhere.saturating_add(1);
-            if self.elsewhere == SETTLED {
-                self.most = BATCHES;
-            }
             return false;
         }
-        self.elsewhere = 0;
         if self.beside == 0 {
             self.since = now;
+            if self.left.is_some_and(|left| now.duration_since(left) > AT_ONCE) {
+                self.most = BATCHES;
+            }
         }
         self.beside += 1;
         if self.beside < self.most {
@@ -100,6 +96,7 @@ impl Placement {
         let is_dense = now.duration_since(self.since) < WITHIN * (self.most / BATCHES);
         self.beside = 0;
         if is_dense {
+            self.left = Some(now);
             self.most = (self.most * 2).min(MOST_BATCHES);
         }
         is_dense
@@ -178,8 +175,8 @@ mod tests {
         let mut batches = Batches::new();
         let leaves = batches.crowded(100_000, STEP, |_| true);
         assert!((8..40).contains(&leaves), "{leaves} times");
-        assert_eq!(batches.crowded(SETTLED, STEP, |_| false), 0);
-        assert_eq!(batches.crowded(BATCHES, STEP, |_| true), 1, "it had settled elsewhere");
+        assert_eq!(batches.crowded(1, AT_ONCE, |_| false), 0);
+        assert_eq!(batches.crowded(BATCHES, STEP, |_| true), 1, "it was elsewhere for a while");
     }
 
     #[test]
