@@ -228,20 +228,41 @@ describe.each([
   })
 })
 
-test('P3 a session that a refused save has shown to be gone stays so when Redis goes away', async () => {
-  const { server, one, two } = await stores.twoStores()
+const caches = [
+  ['with a cache', {}],
+  ['without one', { cache: false }]
+]
+
+test.each(caches)(
+  'P3 %s, a session that a refused save has shown to be gone stays so when Redis goes away',
+  async (_, options) => {
+    const { server, one, two } = await stores.twoStores(options)
+    const sid = newId()
+    const session = one.createSession({ sessionID: sid, sessionStore: one }, sessionWith({ user: 'ada' }))
+    await one.set(sid, session)
+    // Nobody is told: Redis keeps track of what was read only.
+    await two.destroy(sid)
+    session.visits = 1
+    await one.set(sid, session)
+    expect(one.stats().refused).toBe(1)
+    await server.kill()
+    await until(() => one.state === 'degraded')
+    expect(await one.get(sid)).toBeNull()
+    await one.set(sid, session)
+    expect(await one.get(sid)).toBeNull()
+    await server.start()
+    await until(() => one.state === 'ready' && one.stats().unsaved === 0)
+    expect(await server.command('EXISTS', one.prefix + sid)).toBe(0)
+  }
+)
+
+test.each(caches)('P6 %s, a session that is made again under an id is renewed as any', async (_, options) => {
+  const store = storeWith({ ...options, touchWindowMs: 0 })
+  await store.ready()
   const sid = newId()
-  const session = one.createSession({ sessionID: sid, sessionStore: one }, sessionWith({ user: 'ada' }))
-  await one.set(sid, session)
-  // Nobody is told: Redis keeps track of what was read only.
-  await two.destroy(sid)
-  session.visits = 1
-  await one.set(sid, session)
-  expect(one.stats().refused).toBe(1)
-  await server.kill()
-  await until(() => one.state === 'degraded')
-  expect(await one.get(sid)).toBeNull()
-  await server.start()
-  await until(() => one.state === 'ready' && one.stats().unsaved === 0)
-  expect(await server.command('EXISTS', one.prefix + sid)).toBe(0)
+  await store.set(sid, sessionWith({}, 3_600_000))
+  await store.destroy(sid)
+  await store.set(sid, sessionWith({}, 3_600_000))
+  await store.touch(sid, sessionWith({}, 7_200_000))
+  await until(async () => (await stores.pttl(store, sid)) > 3_600_000, { ms: 5000 })
 })

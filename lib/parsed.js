@@ -10,9 +10,6 @@ const MOST_UNITS = 4 << 20
 const LONGEST = 16 << 10
 const DEEPEST = 32
 
-// For so long it is known when a session ends, in milliseconds: with a cache, a change elsewhere may go unseen as long.
-const END_KNOWN = 1000
-
 const DATA = { writable: true, enumerable: true, configurable: true }
 
 /** The text of a session, and what was parsed of it. */
@@ -22,9 +19,6 @@ class Kept {
   #session = null
   #objects = null
   #expires = Number.NaN
-  // When the session ends in Redis, on the wall clock, NaN when nobody knows; and as of when on the steady one.
-  #end = Number.NaN
-  #asOf = Number.NEGATIVE_INFINITY
 
   // What lib/known.js has to know: the version that stands in the slot while it may be trusted, and the end on its clock.
   version = 0
@@ -58,18 +52,6 @@ class Kept {
     // What is read a second time will be read more often. Most is not: to copy it for later would be in vain.
     this.#isRead = true
     return session
-  }
-
-  /** When the session ends, on the wall clock; NaN when Redis has to be asked. `now` is on the steady clock, as `asOf` is. */
-  endAt(now) {
-    return now - this.#asOf < END_KNOWN ? this.#end : Number.NaN
-  }
-
-  /** This is when it ends, unless it has changed since. */
-  learnEnd(end, asOf) {
-    if (asOf < this.#asOf) return
-    this.#end = end
-    this.#asOf = asOf
   }
 
   #keep(session) {
@@ -142,7 +124,7 @@ class Parsed {
   }
 }
 
-// A piece of a string keeps all of that in memory: an id, that of a Cookie header.
+/** A piece of a string keeps all of that in memory: an id, that of a Cookie header. */
 function whole(piece) {
   return ` ${piece}`.slice(1)
 }
@@ -181,4 +163,4 @@ function copy(value, objects) {
   return made
 }
 
-module.exports = { Parsed }
+module.exports = { Parsed, whole }

@@ -11,7 +11,6 @@ const GET = 0
 const SET = 1
 const TOUCH = 2
 const DESTROY = 3
-const GET_TEXT = 4
 
 // So many are handed over together at the most: while Redis works on the first, JavaScript makes the next.
 const TOGETHER = 16
@@ -56,9 +55,8 @@ class Requests {
     this.#operations = operations
   }
 
-  /** When the session's end is known, only its text is asked for, which then comes as that of one without an end. */
-  get(operation, id, isEndKnown) {
-    return this.#add(operation, isEndKnown ? GET_TEXT : GET, id, '', 0, NOTHING)
+  get(operation, id) {
+    return this.#add(operation, GET, id, '', 0, NOTHING)
   }
 
   /** `base`: the text that the session was made from, or NO_BASE or ANY_BASE. `slot`: as in lib/parsed.js, or NO_SLOT. */

@@ -19,7 +19,6 @@ const { listing } = require('./listing')
 const { createLog } = require('./logger')
 const { Parsed } = require('./parsed')
 const { NO_BASE, NO_SLOT, Requests } = require('./requests')
-const { steady } = require('./steady')
 const { checkStoreOptions } = require('./store-options')
 const { Writing } = require('./writing')
 
@@ -80,32 +79,10 @@ class RedisStore extends Store {
   get(sid, callback) {
     const known = this.#find(sid)
     if (known !== undefined) return this.#give(callback, known === null ? null : this.#loaded(sid, known))
-    if (this.#known === null && this.#parsed !== null) return this.#getText(sid, callback)
     return this.#operations.run(
       callback,
-      (operation) => this.#requests.get(operation, checkId(sid), false),
+      (operation) => this.#requests.get(operation, checkId(sid)),
       (text, end) => (text === null ? null : this.#read(sid, text, end))
-    )
-  }
-
-  /** Without a cache the text is asked for each time, but when the session ends only once in a while. */
-  #getText(sid, callback) {
-    const now = steady()
-    const before = this.#parsed.recall(sid)
-    const knownEnd = before?.endAt(now) ?? Number.NaN
-    const isEndKnown = !Number.isNaN(knownEnd)
-    return this.#operations.run(
-      callback,
-      (operation) => this.#requests.get(operation, checkId(sid), isEndKnown),
-      (text, end) => {
-        if (text === null) return null
-        const kept = this.#parsed.keep(sid, text, true)
-        // Of another text, its own expiry is so new that it is right; and what was not kept yet, no touch could say it of.
-        if (kept === undefined || kept !== before) return this.#read(sid, text, end, kept)
-        if (!isEndKnown) kept.learnEnd(end, now)
-        // Memory says when what it has ends.
-        return this.#read(sid, text, isEndKnown && end === Number.POSITIVE_INFINITY ? knownEnd : end, kept)
-      }
     )
   }
 
@@ -151,7 +128,6 @@ class RedisStore extends Store {
       if (lifetime <= 0) return this.#requests.destroy(operation, sid)
       if (this.#writing.has(sid)) return this.#requests.touch(operation, sid, lifetime)
       this.#requests.touchNow(sid, lifetime)
-      this.#noteEnd(sid, Date.now() + lifetime)
       return ANSWERED
     })
   }
@@ -162,7 +138,6 @@ class RedisStore extends Store {
 
   // Until it is answered, what is known of the session is past.
   #change(callback, sid, start, succeeded = done, failed = done) {
-    this.#noteEnd(sid, Number.NaN)
     let written
     const end = () => {
       if (written !== undefined) this.#writing.end(written)
@@ -224,11 +199,6 @@ class RedisStore extends Store {
     const stats = this.#native.stats()
     const hits = this.#known?.hits ?? 0
     return { ...stats, gets: stats.gets + hits, hits: stats.hits + hits, inFlight: this.#operations.underWay }
-  }
-
-  /** A call decides when a session ends; NaN when only its answer tells. */
-  #noteEnd(sid, end) {
-    if (this.#known === null) this.#parsed?.recall(sid)?.learnEnd(end, steady())
   }
 
   // For what the addon need not hear of, and would refuse all the same.
@@ -302,7 +272,8 @@ class RedisStore extends Store {
   }
 
   /** The session in a stored text, with its live expiry; null when there is none in it. */
-  #read(sid, text, end, kept = this.#parsed?.keep(sid, text, true)) {
+  #read(sid, text, end) {
+    const kept = this.#parsed?.keep(sid, text, true)
     if (kept === undefined) return this.#loaded(sid, { text, session: this.#parse(sid, text), end })
     const session = kept.read(end, this.#readJson)
     return this.#loaded(sid, { text: kept.text, session, end: Number.POSITIVE_INFINITY })

@@ -1,5 +1,7 @@
 'use strict'
 
+const { whole } = require('./parsed')
+
 // So many sessions are remembered at the least, as most are written again: to remember one anew takes longer than all the rest.
 const LEAST = 2048
 
@@ -15,7 +17,7 @@ class Writing {
     if (session === undefined) {
       session = { writes: 0 }
       if (this.#sessions.size >= this.#most) this.#forget()
-      this.#sessions.set(sid, session)
+      this.#sessions.set(whole(sid), session)
     }
     session.writes++
     this.#underWay++

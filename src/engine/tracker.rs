@@ -121,6 +121,10 @@ impl Shared {
             (Request::Save(id, save), reply, token) if arrival.tracks => {
                 return self.note_saved(id, token, save, reply, arrival);
             }
+            (Request::Save(id, save), Reply::Gone, _) if save.is_of_a_loaded_session() => {
+                self.replica.note_destroyed(id);
+            }
+            (Request::Save(id, _), Reply::Done | Reply::Untracked | Reply::Late, _) => self.replica.note_made(id),
             (Request::Destroy(id) | Request::Bury(id), ..) => self.replica.note_destroyed(id),
             // Redis does not tell of the next change, or has no such session any more.
             (Request::Touch(id, _), Reply::Untracked | Reply::Gone, _) => drop(self.replica.invalidate(id)),
@@ -156,7 +160,7 @@ impl Shared {
             // Later writes that are under way say what Redis had before this one.
             Reply::Late => self.replica.forget_known(id),
             // Redis does not tell of the end of what was not read.
-            Reply::Gone => self.replica.note_gone(id, token),
+            Reply::Gone if save.is_of_a_loaded_session() => self.replica.note_gone(id, token),
             _ if version.is_none() => self.replica.forget_unless_written(id),
             _ => {}
         }

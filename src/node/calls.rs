@@ -43,7 +43,6 @@ pub fn request(
         1 => Ok(Request::Save(id, Save::new(text, now.after(Lifetime::from_millis(lifetime)?), base))),
         2 => Ok(Request::Touch(id, now.after(Lifetime::from_millis(lifetime)?))),
         3 => Ok(Request::Destroy(id)),
-        4 => Ok(Request::LoadText(id)),
         _ => Err(Error::Internal),
     }
 }

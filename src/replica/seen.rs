@@ -81,6 +81,11 @@ impl Replica {
         self.occupied.notify_one();
     }
 
+    /// A session was written by a connection that is told of no changes: nothing is known of it, not even that it was destroyed.
+    pub fn note_made(&self, id: &SessionId) {
+        self.view().known.remove(id);
+    }
+
     /// A write showed that a session is gone from Redis.
     pub fn note_gone(&self, id: &SessionId, token: Option<Token>) {
         if let Some(token) = token {
