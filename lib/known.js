@@ -14,11 +14,11 @@ const LEASE_STEADY = 0
 const LEASE_WALL = 1
 const FIRST_SLOT = 2
 
-// No slot: what is asked for is not kept.
-const NO_SLOT = 2 ** 32 - 1
-
 // Tests may set `Date` and `performance` to another time. This clock goes on.
 const steady = performance.now.bind(performance)
+
+// No slot: what is asked for is not kept.
+const NO_SLOT = 2 ** 32 - 1
 
 class Known {
   #store

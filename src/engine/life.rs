@@ -1,8 +1,10 @@
 //! The life of a store: connect, serve, fall back, try again.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::{Instant, sleep};
 
 use super::serve::{Ended, Service};
@@ -14,6 +16,9 @@ use crate::error::Error;
 use crate::failover::{Backoff, Happening, Life, State};
 use crate::redis::{Connection, Identity};
 
+const NO_THREAD: &str = "the attempt to connect failed inside, most likely because no thread could be started to look up \
+                         its name. Expected room for one more: raise the limit of threads, or give its IP address";
+
 /// Runs a store until it is closed.
 pub(super) async fn run(shared: Arc<Shared>) {
     let (first, longest) = shared.config.reconnect;
@@ -23,9 +28,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let trouble = tokio::select! {
             biased;
             () = shared.closing_with_nothing_to_write() => break,
-            opened = shared.open() => match opened {
-                Err(error) => error,
-                Ok(connection) => {
+            opened = AssertUnwindSafe(shared.open()).catch_unwind() => match opened {
+                // To look up a name takes a thread, and tokio panics where none can be started.
+                Err(_) => Error::Unavailable(NO_THREAD.to_owned()),
+                Ok(Err(error)) => error,
+                Ok(Ok(connection)) => {
                     life.next(Happening::Opened, shared.now(), 0.0);
                     match Service::new(shared.clone(), connection).run().await {
                         Ended::Closing => break,

@@ -57,11 +57,13 @@ pub(super) struct Placement {
     left: Option<Instant>,
     /// The event loop had better have this processor for itself.
     is_crowded: bool,
+    /// No thread can be started to move to.
+    is_stuck: bool,
 }
 
 impl Default for Placement {
     fn default() -> Self {
-        Self { beside: 0, since: Instant::now(), most: BATCHES, left: None, is_crowded: false }
+        Self { beside: 0, since: Instant::now(), most: BATCHES, left: None, is_crowded: false, is_stuck: false }
     }
 }
 
@@ -74,8 +76,8 @@ impl Placement {
 
     /// Moves the engine to another thread when it had better leave this one's processor.
     pub(super) async fn leave_if_crowded(&mut self) {
-        if std::mem::take(&mut self.is_crowded) {
-            move_to_new_thread().await;
+        if std::mem::take(&mut self.is_crowded) && !self.is_stuck {
+            self.is_stuck = !move_to_new_thread().await;
             self.left = Some(Instant::now());
         }
     }
@@ -105,14 +107,15 @@ impl Placement {
 }
 
 /// Moves the engine to a new thread: the system starts that where most room is. (To forbid a thread a processor would be
-/// simpler, but some services end a process that tries.)
-async fn move_to_new_thread() {
+/// simpler, but some services end a process that tries.) `false` where no thread can be started.
+async fn move_to_new_thread() -> bool {
     let (starts, start) = std::sync::mpsc::channel();
     tokio::spawn(async move { starts.send(()) });
     // The runtime goes on elsewhere while a thread of it blocks, and does not come back when it has begun to. Where no
-    // thread can be started that panics, and this one goes on.
-    let _ = catch_unwind(AssertUnwindSafe(|| block_in_place(|| start.recv_timeout(START))));
+    // thread can be started, tokio panics.
+    let moved = catch_unwind(AssertUnwindSafe(|| block_in_place(|| start.recv_timeout(START))));
     yield_now().await;
+    moved.is_ok()
 }
 
 /// The processor on which the calling thread runs. Where it would take a system call to know, it is not asked for.
